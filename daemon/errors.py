@@ -1,0 +1,163 @@
+"""Every failure that mapgap knows by name, and the exit code the command line gives it.
+
+    MapgapError                     1
+    ├── ConfigError                 2   config.toml is wrong; lists every problem
+    ├── DatabaseError               3
+    │   ├── DatabaseUnavailable         server gone or refusing; worth another try
+    │   ├── DatabaseLocked              another daemon works on this database
+    │   └── MigrationError              schema newer than the program, or a migration failed
+    ├── ReplicationError            4
+    │   ├── ReplicationUnavailable      time-out, 5xx, connection refused; worth another try
+    │   ├── ReplicationMissing          404 / 410: not there (yet), or never
+    │   ├── ReplicationRefused          401 / 403 / other 4xx: asking again will not help
+    │   ├── StateInvalid                state.txt is not a state file
+    │   ├── SequenceGap                 the next file is not the successor of the last one
+    │   └── ChangeFileInvalid           truncated, not gzip, too large, not OSM XML
+    ├── OsmDataError                5
+    │   ├── PbfInvalid                  not a readable OSM file
+    │   ├── AreaEmpty                   the file has nothing inside the area
+    │   └── NotBootstrapped             the store is empty: run `mapgap bootstrap` first
+    ├── ImageryError                6
+    │   ├── ImageryForbidden            no licence, attribution or permission to use it for OSM
+    │   ├── ImageryUnavailable          server failing; worth another try
+    │   └── ImageInvalid                corrupt, too large, wrong size, not an image
+    ├── StorageFull                 8   no space left on device
+    ├── DiscrepancyError            9
+    │   ├── DiscrepancyUnknown          no discrepancy has this key
+    │   ├── TransitionIllegal           its state does not allow this step
+    │   └── ClaimInvalid                a detector said something that cannot be kept
+    ├── PublishError                10  a feed cannot be written where it should be
+    └── LeaseLost                   11  a worker was silent so long that its block was given away; worth another try
+
+    detectors.errors.ModelError     7   what the detectors raise by themselves; they know nothing of this package
+
+A message says what happened, where (key, file, URL without secrets), and what to do.
+"""
+
+from __future__ import annotations
+
+
+class MapgapError(Exception):
+    """Root of every named failure; `exit_code` is what the process ends with."""
+
+    exit_code = 1
+    #: True where the same call may succeed later without anyone changing anything.
+    transient = False
+
+
+class ConfigError(MapgapError):
+    """The configuration is unusable. `problems` holds one line for each wrong key."""
+
+    exit_code = 2
+
+    def __init__(self, source: str, problems: list[str]):
+        self.source = source
+        self.problems = list(problems)
+        count = len(self.problems)
+        heading = f"{source}: {count} problem{'s' if count != 1 else ''}"
+        super().__init__("\n  - ".join([heading, *self.problems]))
+
+
+class DatabaseError(MapgapError):
+    exit_code = 3
+
+
+class DatabaseUnavailable(DatabaseError):
+    transient = True
+
+
+class DatabaseLocked(DatabaseError):
+    pass
+
+
+class MigrationError(DatabaseError):
+    pass
+
+
+class ReplicationError(MapgapError):
+    exit_code = 4
+
+
+class ReplicationUnavailable(ReplicationError):
+    transient = True
+
+
+class ReplicationMissing(ReplicationError):
+    pass
+
+
+class ReplicationRefused(ReplicationError):
+    pass
+
+
+class StateInvalid(ReplicationError):
+    pass
+
+
+class SequenceGap(ReplicationError):
+    pass
+
+
+class ChangeFileInvalid(ReplicationError):
+    pass
+
+
+class OsmDataError(MapgapError):
+    exit_code = 5
+
+
+class PbfInvalid(OsmDataError):
+    pass
+
+
+class AreaEmpty(OsmDataError):
+    pass
+
+
+class NotBootstrapped(OsmDataError):
+    pass
+
+
+class ImageryError(MapgapError):
+    exit_code = 6
+
+
+class ImageryForbidden(ImageryError):
+    pass
+
+
+class ImageryUnavailable(ImageryError):
+    transient = True
+
+
+class ImageInvalid(ImageryError):
+    pass
+
+
+class StorageFull(MapgapError):
+    exit_code = 8
+
+
+class DiscrepancyError(MapgapError):
+    exit_code = 9
+
+
+class DiscrepancyUnknown(DiscrepancyError):
+    pass
+
+
+class TransitionIllegal(DiscrepancyError):
+    pass
+
+
+class ClaimInvalid(DiscrepancyError):
+    pass
+
+
+class PublishError(MapgapError):
+    exit_code = 10
+
+
+class LeaseLost(MapgapError):
+    exit_code = 11
+    transient = True
