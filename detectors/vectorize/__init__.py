@@ -1,0 +1,1 @@
+"""Mask -> footprints, and geometry -> pixels: the exact bridge between a chip's grid and shapes in local metres."""
