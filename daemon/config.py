@@ -153,7 +153,7 @@ class Building(Section):
     missing: float = knob(0.50, "mean probability that a footprint must reach to be claimed missing", "probability", gt=0, lt=1)
     gone: float = knob(0.25, "mean probability under a mapped building below which it is claimed gone", "probability", gt=0, lt=1)
     min_shift: float = knob(2.0, "smaller shifts are not claimed misplaced", "metres", gt=0)
-    max_shift: float = knob(8.0, "larger shifts are not looked for", "metres", gt=0)
+    max_shift: float = knob(6.5, "larger shifts are not looked for", "metres", gt=0)
     confidence: float = knob(0.0, "claims with less confidence are dropped", "probability", ge=0, le=1)
 
 
@@ -177,6 +177,20 @@ class Publish(Section):
     stale_days: float = knob(365.0, "an open discrepancy not seen for so long closes as stale", "days", gt=0)
 
 
+class Schedule(Section):
+    """When the daemon's stages run. Following has its own rhythm: replication.poll_interval."""
+
+    look_interval: float = knob(10.0, "time between two looks for due tiles; a change file wakes it at once", "seconds", ge=0.1)
+    publish_interval: float = knob(60.0, "time between two writings of the files; findings wake it at once", "seconds", ge=0.1)
+    retry_most: float = knob(900.0, "longest rest of a stage that fails; it grows from the stage's interval", "seconds", gt=0)
+    stuck_after: float = knob(
+        3600.0, "a stage without progress for longer silences the watchdog, so that systemd starts anew", "seconds", gt=0
+    )
+    grace: float = knob(
+        6.0, "told to stop, a stage may finish for so long; then its block is given back as it is", "seconds", ge=0, le=60
+    )
+
+
 class Log(Section):
     """What the daemon says."""
 
@@ -196,6 +210,7 @@ class Config(Section):
     imagery: tuple[Imagery, ...] = Field((), description="sources of imagery, each a table [[imagery]]")
     detectors: Detectors = Field(default_factory=Detectors)
     publish: Publish = Field(default_factory=Publish)
+    schedule: Schedule = Field(default_factory=Schedule)
     log: Log = Field(default_factory=Log)
 
     @model_validator(mode="after")

@@ -1,0 +1,36 @@
+"""What the running daemon writes down about itself, for `mapgap status`: one row a fact in daemon_state.
+
+    daemon   {"worker", "pid", "host", "started", "stopped"}; its row's time is the heartbeat
+    errors   {stage: {"stage", "time", "kind", "message", "transient", "failures"}}, without the stages that succeed
+    server   {"sequence", "timestamp"}: the newest the replication server had when it was last asked
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from psycopg2.extensions import cursor as Cursor
+
+from daemon.db import query
+
+
+@dataclass(frozen=True, slots=True)
+class Fact:
+    """A value as JSON gives it, and when it was written (UTC)."""
+
+    value: Any
+    updated: datetime
+
+
+def write_fact(cursor: Cursor, name: str, value: Any) -> None:
+    """Write a fact down, in place of the one before."""
+    cursor.execute(query("write_fact"), {"name": name, "value": json.dumps(value)})
+
+
+def read_facts(cursor: Cursor) -> dict[str, Fact]:
+    """All facts by name."""
+    cursor.execute(query("read_facts"))
+    return {name: Fact(value, updated) for name, value, updated in cursor}

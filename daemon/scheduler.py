@@ -1,0 +1,287 @@
+"""The daemon: APScheduler drives the stages, one job a stage and never two of a kind at once.
+
+    follow     every replication.poll_interval; what it brings wakes look
+    look       every schedule.look_interval; what it finds wakes publish
+    publish    every schedule.publish_interval
+    heartbeat  says that the daemon lives, keeps its lock, writes down what failed
+    watchdog   pings systemd for as long as the stages make progress
+
+A stage's failure never ends the daemon: it is logged, written down for `mapgap status`, and the stage is tried again,
+with growing rests. Only the loss of the lock to another daemon ends it, and SIGTERM or SIGINT: then the stage in hand
+finishes or gives back its block, and the process is gone within ten seconds. SIGHUP is ignored; to read a changed
+configuration, restart.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import socket
+import sys
+import threading
+import time
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime, timedelta
+from typing import Protocol
+
+import psycopg2
+from apscheduler.executors.pool import ThreadPoolExecutor
+from apscheduler.schedulers.background import BackgroundScheduler
+from apscheduler.triggers.interval import IntervalTrigger
+
+from daemon.config import Config
+from daemon.db import DaemonLock, Database, hold_daemon_lock, open_database, query
+from daemon.errors import DatabaseLocked, MapgapError
+from daemon.facts import read_facts, write_fact
+from daemon.log import without_secrets
+from daemon.notify import Notifier
+from daemon.signals import stop_on_signals
+from daemon.tiling.queue import release_worker
+
+log = logging.getLogger(__name__)
+
+#: Seconds between two heartbeats in the database.
+HEARTBEAT = 10.0
+#: Which stage's work is news for which.
+WAKES = {"follow": "look", "look": "publish"}
+
+
+class Stages(Protocol):
+    """What the scheduler drives.
+
+    Attributes:
+        stages: by name, in order; each does one portion and returns True if there is more to do at once.
+        worker: the name under which tiles are leased.
+    """
+
+    worker: str
+
+    @property
+    def stages(self) -> Mapping[str, Callable[[], bool]]: ...
+
+    def close(self) -> None: ...
+
+
+def run(config: Config, pipeline_factory: Callable[[Database, threading.Event], Stages]) -> int:
+    """Be the daemon until told to stop; must be called in the main thread.
+
+    Returns:
+        0 after SIGTERM or SIGINT.
+
+    Raises:
+        DatabaseLocked: another daemon works on the database, now or since the lock was lost.
+        MapgapError, ModelError: what the configuration names cannot be opened.
+    """
+    stop = threading.Event()
+    notifier = Notifier.from_environment()
+    with stop_on_signals(stop):
+        notifier.status("opening the database")
+        with open_database(config) as db, hold_daemon_lock(db) as lock:
+            pipeline = pipeline_factory(db, stop)
+            runner = Runner(config, db, lock, pipeline, stop, notifier)
+            idle = runner.run()
+            if idle:
+                pipeline.close()
+            else:
+                runner.give_back()
+        log.info("stopped")
+        if not idle:  # a thread that does not come back would keep the interpreter from ending
+            logging.shutdown()
+            sys.stdout.flush()
+            os._exit(runner.fatal.exit_code if runner.fatal else 0)
+    if runner.fatal:
+        raise runner.fatal
+    return 0
+
+
+class Runner:
+    """One run of the daemon."""
+
+    def __init__(
+        self, config: Config, db: Database, lock: DaemonLock, pipeline: Stages, stop: threading.Event,
+        notifier: Notifier,
+    ):
+        self._config = config
+        self._db = db
+        self._lock = lock
+        self._pipeline = pipeline
+        self._stop = stop
+        self._notifier = notifier
+        self._state = threading.Condition()
+        self._beating = threading.Lock()
+        self._progress: dict[str, float] = {}  # stages under way: monotonic time of their last progress
+        self._errors: dict[str, dict[str, object]] = {}
+        self._started = datetime.now(UTC)
+        #: What ends the daemon from within.
+        self.fatal: MapgapError | None = None
+        names = list(pipeline.stages)
+        self._intervals = {
+            "follow": config.replication.poll_interval,
+            "look": config.schedule.look_interval,
+            "publish": config.schedule.publish_interval,
+        }
+        # A thread of its own for each: the networks of `look` want to be asked by one and the same thread for ever.
+        self._scheduler = BackgroundScheduler(
+            executors={name: ThreadPoolExecutor(1) for name in [*names, "heartbeat", "watchdog"]},
+            job_defaults={"coalesce": True, "max_instances": 1, "misfire_grace_time": None},
+            timezone=UTC,
+        )
+
+    def run(self) -> bool:
+        """Work until told to stop. Returns whether the stages came back in time (schedule.grace)."""
+        self._take_over()
+        for name in self._pipeline.stages:
+            self._add(name, lambda name=name: self._run_stage(name), self._intervals[name])
+        self._add("heartbeat", self._beat, HEARTBEAT)
+        if self._notifier.watchdog:
+            self._add("watchdog", self._watch, self._notifier.watchdog / 3)
+        self._scheduler.start()
+        self._notifier.ready()
+        log.info("running", extra={"worker": self._pipeline.worker})
+        self._stop.wait()
+        self._notifier.stopping()
+        log.info("stopping; %s", ", ".join(sorted(self._progress)) or "nothing in hand")
+        with self._state:
+            self._scheduler.shutdown(wait=False)
+            idle = self._state.wait_for(lambda: not self._progress, self._config.schedule.grace)
+        idle = self._beating.acquire(timeout=1.0) and idle  # a beat now could take the lock again after its release
+        if not self.fatal:
+            self._write_down(stopped=True)
+        return idle
+
+    def give_back(self) -> None:
+        """Return the tiles in hand to the queue, where the stage that holds them does not come back to do it."""
+        log.warning("%s did not finish in time; what it had in hand is given back", ", ".join(sorted(self._progress)))
+        try:
+            with self._db.transaction() as cursor:
+                cursor.execute(query("give_back_all"), {"worker": self._pipeline.worker})
+        except MapgapError as error:
+            log.warning("could not give back tiles, their lease will run out: %s", error)
+
+    def _add(self, name: str, function: Callable[[], None], interval: float) -> None:
+        self._scheduler.add_job(
+            function, IntervalTrigger(seconds=interval, timezone=UTC), id=name, executor=name,
+            next_run_time=datetime.now(UTC),
+        )
+
+    def _take_over(self) -> None:
+        """What an earlier daemon left: its errors stand until the stages succeed, its tiles return to the queue."""
+        with self._db.transaction() as cursor:
+            facts = read_facts(cursor)
+            if "errors" in facts:
+                self._errors = {k: v for k, v in facts["errors"].value.items() if k in self._pipeline.stages}
+            before = facts["daemon"].value if "daemon" in facts else {}
+            if before.get("worker", self._pipeline.worker) != self._pipeline.worker and not before.get("stopped"):
+                released = release_worker(cursor, before["worker"])
+                log.info("the last daemon ended without notice; %d tiles it had in hand are queued again", released)
+        self._write_down()
+
+    def _run_stage(self, name: str) -> None:
+        with self._state:  # once `run` saw that nothing is under way, nothing may begin
+            if self._stop.is_set():
+                return
+            self._progress[name] = time.monotonic()
+        worked = False
+        try:
+            while self._pipeline.stages[name]():
+                worked = True
+                with self._state:
+                    self._progress[name] = time.monotonic()
+                if self._stop.is_set():
+                    break
+        except Exception as error:
+            self._failed(name, error)
+        else:
+            if self._errors.pop(name, None):
+                log.info("%s works again", name)
+                self._write_down()
+            if name == "follow" or worked:
+                self._wake(WAKES.get(name))
+        finally:
+            with self._state:
+                self._progress.pop(name, None)
+                self._state.notify_all()
+
+    def _failed(self, name: str, error: Exception) -> None:
+        if self._stop.is_set():
+            log.info("%s was cut short by the stop: %s", name, error)
+            return
+        transient = bool(getattr(error, "transient", False))
+        failures = int(self._errors.get(name, {}).get("failures", 0)) + 1
+        interval = self._intervals[name]
+        rest = max(interval, min(interval * 2 ** min(failures - 1, 30), self._config.schedule.retry_most))
+        self._errors[name] = {
+            "stage": name,
+            "time": datetime.now(UTC).isoformat(timespec="seconds"),
+            "kind": type(error).__name__,
+            "message": without_secrets(str(error) or type(error).__name__),
+            "transient": transient,
+            "failures": failures,
+        }
+        expected = isinstance(error, MapgapError) or hasattr(error, "exit_code")
+        log.log(
+            logging.WARNING if transient else logging.ERROR, "%s failed, next try in %.0f s: %s", name, rest, error,
+            extra={"stage": name, "failures": failures}, exc_info=not expected,
+        )
+        self._reschedule(name, rest)
+        self._write_down()
+
+    def _wake(self, name: str | None) -> None:
+        if name in self._pipeline.stages and name not in self._errors:
+            self._reschedule(name, 0.0)
+
+    def _reschedule(self, name: str, rest: float) -> None:
+        with self._state:
+            if not self._stop.is_set():
+                self._scheduler.modify_job(name, next_run_time=datetime.now(UTC) + timedelta(seconds=rest))
+
+    def _beat(self) -> None:
+        with self._beating:
+            if not self._stop.is_set():
+                self._say_alive()
+
+    def _say_alive(self) -> None:
+        try:
+            self._lock.ensure()
+        except DatabaseLocked as error:
+            log.error("%s", error)
+            self.fatal = error
+            self._stop.set()
+            return
+        except MapgapError as error:
+            log.warning("the database does not answer: %s", error)
+            return
+        self._write_down()
+        now = time.monotonic()
+        with self._state:
+            busy = [f"{name} for {now - since:.0f} s" for name, since in self._progress.items()]
+        failing = [f"{name} fails: {error['message']}" for name, error in list(self._errors.items())]
+        self._notifier.status("; ".join(["working: " + ", ".join(busy) if busy else "waiting", *failing]))
+
+    def _write_down(self, stopped: bool = False) -> None:
+        """The heartbeat and the errors; where the database is away, the next heartbeat makes up for it."""
+        mine = {
+            "worker": self._pipeline.worker,
+            "pid": os.getpid(),
+            "host": socket.gethostname(),
+            "started": self._started.isoformat(timespec="seconds"),
+            "stopped": datetime.now(UTC).isoformat(timespec="seconds") if stopped else None,
+        }
+        try:
+            with self._db.transaction() as cursor:
+                write_fact(cursor, "daemon", mine)
+                write_fact(cursor, "errors", dict(self._errors))
+        except (MapgapError, psycopg2.Error) as error:
+            log.warning("cannot write down the daemon's state: %s", error)
+
+    def _watch(self) -> None:
+        """Ping while no stage is stuck."""
+        limit = self._config.schedule.stuck_after
+        now = time.monotonic()
+        with self._state:
+            stuck = {name: now - since for name, since in self._progress.items() if now - since > limit}
+        if not stuck:
+            self._notifier.ping()
+            return
+        for name, since in stuck.items():
+            log.error("%s made no progress for %.0f s (schedule.stuck_after); the watchdog is not fed", name, since)

@@ -1,0 +1,195 @@
+"""How the daemon does: `mapgap status`.
+
+    fresh   0   the store is at most replication.fresh_within behind the world
+    behind  1   it is further behind
+    broken  2   nothing to tell: no database, not bootstrapped, or a stage fails in a way that needs somebody to act
+
+Whether a daemon runs is said, but decides nothing: `mapgap once` from cron keeps a store as fresh. Reading needs no
+running daemon: an embedded server that is down is started for the moment, one that is up is used and left alone.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass, field, replace
+from datetime import UTC, datetime
+from typing import Any
+
+import psycopg2
+from psycopg2.extensions import cursor as Cursor
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from daemon.config import Config
+from daemon.db import Database, EmbeddedServer, connect_database, query
+from daemon.errors import MapgapError
+from daemon.facts import read_facts
+
+EXIT_CODES = {"fresh": 0, "behind": 1, "broken": 2}
+#: Seconds to wait for a server that does not answer yet.
+PATIENCE = 20.0
+
+
+@dataclass(frozen=True, slots=True)
+class Status:
+    """What `mapgap status` tells. Times are ISO 8601 in UTC.
+
+    Attributes:
+        verdict: fresh, behind or broken.
+        reason: why it is not fresh; "" if it is.
+        sequence: of the last change file applied; None before the first.
+        timestamp: of the data in the store.
+        lag_seconds: how far that is behind now.
+        server: the newest sequence and timestamp of the replication server, as the daemon last saw it.
+        running: whether a daemon works on the database right now (it holds the lock).
+        heartbeat: when the last daemon last wrote down that it lives, with its pid, host and start.
+        tiles: queued, leased and dead tiles.
+        dead: why tiles were put aside: reason, how many, one of them.
+        discrepancies: {detector: {kind: {state: how many}}}.
+        last_error: the newest of the errors of stages that do not work now.
+        errors: all of them, by stage.
+        models: {detector: model} as configured.
+    """
+
+    verdict: str
+    reason: str
+    sequence: int | None = None
+    timestamp: str | None = None
+    lag_seconds: float | None = None
+    server: dict[str, Any] | None = None
+    running: bool = False
+    heartbeat: dict[str, Any] | None = None
+    tiles: dict[str, int] = field(default_factory=lambda: {"queued": 0, "leased": 0, "dead": 0})
+    dead: list[dict[str, Any]] = field(default_factory=list)
+    discrepancies: dict[str, dict[str, dict[str, int]]] = field(default_factory=dict)
+    last_error: dict[str, Any] | None = None
+    errors: dict[str, dict[str, Any]] = field(default_factory=dict)
+    models: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def exit_code(self) -> int:
+        return EXIT_CODES[self.verdict]
+
+
+def read_status(db: Database, config: Config, now: datetime | None = None) -> Status:
+    """The state of a database; a failure to read it is a verdict, not an exception."""
+    now = now or datetime.now(UTC)
+    models = {name: d.model for name, d in (("building", config.detectors.building),) if d.enabled}
+    try:
+        with db.transaction() as cursor:
+            status = _read(cursor, now)
+    except psycopg2.errors.UndefinedTable:
+        reason = "this database was never used by mapgap; run `mapgap bootstrap FILE.osm.pbf`"
+        return Status("broken", reason, models=models)
+    except (MapgapError, psycopg2.Error) as error:
+        return Status("broken", " ".join(str(error).split()), models=models)
+    verdict, reason = _judge(status, config)
+    return replace(status, verdict=verdict, reason=reason, models=models)
+
+
+def find_status(config: Config) -> Status:
+    """As `read_status`, of the configured database; makes none where there is none."""
+    if not config.database.dsn and not EmbeddedServer.exists(config.data_dir):
+        return Status("broken", f"{config.data_dir} holds no database yet; run `mapgap bootstrap FILE.osm.pbf`")
+    try:
+        with connect_database(config, patience=PATIENCE) as db:
+            return read_status(db, config)
+    except MapgapError as error:
+        return Status("broken", str(error))
+
+
+def show_status(config: Config, as_json: bool = False, console: Console | None = None) -> int:
+    """Print it, as a table or as JSON; returns the exit code."""
+    status = find_status(config)
+    console = console or Console(soft_wrap=True, highlight=False)
+    if as_json:
+        console.print(json.dumps(asdict(status), indent=2, ensure_ascii=False), markup=False)
+    else:
+        console.print(_table(status))
+    return status.exit_code
+
+
+def _read(cursor: Cursor, now: datetime) -> Status:
+    cursor.execute(query("status_position"))
+    sequence, timestamp, bootstrapped = cursor.fetchone() or (None, None, None)
+    facts = read_facts(cursor)
+    cursor.execute(query("daemon_lock_holder"))
+    running = cursor.fetchone() is not None
+    cursor.execute(query("status_tiles"))
+    tiles = {"queued": 0, "leased": 0, "dead": 0, **dict(cursor.fetchall())}
+    cursor.execute(query("status_dead"))
+    dead = [{"reason": reason, "tiles": count, "example": example} for reason, count, example in cursor]
+    discrepancies: dict[str, dict[str, dict[str, int]]] = {}
+    cursor.execute(query("status_discrepancies"))
+    for detector, kind, state, count in cursor:
+        discrepancies.setdefault(detector, {}).setdefault(kind, {})[state] = count
+    errors = facts["errors"].value if "errors" in facts else {}
+    heartbeat = None
+    if "daemon" in facts:
+        heartbeat = {"at": _iso(facts["daemon"].updated), **facts["daemon"].value}
+    return Status(
+        verdict="fresh" if bootstrapped else "broken",
+        reason="",
+        sequence=sequence,
+        timestamp=_iso(timestamp) if timestamp else None,
+        lag_seconds=round((now - timestamp).total_seconds(), 1) if timestamp else None,
+        server=facts["server"].value if "server" in facts else None,
+        running=running,
+        heartbeat=heartbeat,
+        tiles=tiles,
+        dead=dead,
+        discrepancies=discrepancies,
+        last_error=max(errors.values(), key=lambda error: error["time"], default=None),
+        errors=errors,
+    )
+
+
+def _judge(status: Status, config: Config) -> tuple[str, str]:
+    if status.verdict == "broken":
+        return "broken", "the store is empty; run `mapgap bootstrap FILE.osm.pbf`"
+    for error in status.errors.values():
+        if not error["transient"]:
+            return "broken", f"{error['stage']} fails: {error['message']}"
+    limit = config.replication.fresh_within
+    if status.lag_seconds is None:
+        return "behind", "the time of the data is not known yet; the first change file will tell it"
+    if status.lag_seconds > limit:
+        idle = "" if status.running else "; no daemon is running (`mapgap run`)"
+        return "behind", f"{status.lag_seconds:.0f} s behind, {limit:.0f} s count as fresh{idle}"
+    return "fresh", ""
+
+
+def _table(status: Status) -> Table:
+    colour = {"fresh": "green", "behind": "yellow", "broken": "red"}[status.verdict]
+    table = Table(show_header=False, box=None, pad_edge=False)
+    table.add_column(style="bold")
+    table.add_column(overflow="fold")
+    table.add_row("verdict", f"[{colour}]{status.verdict}[/]")
+    rows: list[tuple[str, str]] = [("", status.reason)] if status.reason else []
+    at = f"sequence {status.sequence if status.sequence is not None else 'not known yet'}"
+    rows.append(("store", f"{at}, data of {status.timestamp or 'unknown time'}"))
+    if status.lag_seconds is not None:
+        rows.append(("lag", f"{status.lag_seconds:.0f} s"))
+    if status.server:
+        rows.append(("server", ", ".join(f"{name} {value}" for name, value in status.server.items())))
+    beat = status.heartbeat
+    seen = f"process {beat['pid']} on {beat['host']}, last seen {beat['at']}" if beat else "never ran here"
+    rows.append(("daemon", f"{'running' if status.running else 'not running'}; {seen}"))
+    rows.append(("tiles", ", ".join(f"{count} {state}" for state, count in status.tiles.items())))
+    rows += [("", f"{one['tiles']} put aside, e.g. {one['example']}: {one['reason']}") for one in status.dead]
+    for detector, kinds in status.discrepancies.items():
+        for kind, states in kinds.items():
+            counted = ", ".join(f"{count} {state}" for state, count in states.items())
+            rows.append((f"{detector} {kind}", counted))
+    for stage, error in status.errors.items():
+        often = f", {error['failures']} times in a row" if error["failures"] > 1 else ""
+        rows.append((f"{stage} fails", f"{error['time']} {error['kind']}{often}: {error['message']}"))
+    rows += [(f"model of {detector}", model) for detector, model in status.models.items()]
+    for name, value in rows:
+        table.add_row(name, escape(value))
+    return table
+
+
+def _iso(time: datetime) -> str:
+    return time.astimezone(UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
