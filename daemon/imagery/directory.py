@@ -1,0 +1,139 @@
+"""Tiles in a directory."""
+
+from __future__ import annotations
+
+import os
+import re
+import stat
+from collections.abc import Iterator
+from pathlib import Path
+from urllib.parse import unquote, urlsplit
+
+from daemon.errors import ImageInvalid, ImageryUnavailable
+from daemon.imagery.template import TileTemplate
+from daemon.tiling.grid import Tile
+
+#: Endings tried, in this order, where the template has none. PNG and WebP first: they may know transparency.
+ENDINGS = (".png", ".webp", ".jpg", ".jpeg", ".PNG", ".WEBP", ".JPG", ".JPEG")
+_ENDING = re.compile(r"(?:\.(?:png|webp|jpe?g))?", re.IGNORECASE)
+
+
+class DirectoryTiles:
+    """Image files below a directory.
+
+    Args:
+        location: a directory that holds {z}/{x}/{y} with any of `ENDINGS`, or a template of a path; file:// or plain.
+        tms: rows are counted from the south.
+        max_bytes: a larger file is refused.
+    """
+
+    def __init__(self, location: str, tms: bool, max_bytes: int):
+        path = local_path(location)
+        self.template = TileTemplate(path if "{" in path else f"{path.rstrip('/')}/{{z}}/{{x}}/{{y}}", tms)
+        parts = self.template.text.split("/")
+        self._depth = next((i for i, part in enumerate(parts) if "{" in part), len(parts))
+        self.root = Path("/".join(parts[: self._depth]) or "/")
+        self._max_bytes = max_bytes
+        self._endings = ("", *ENDINGS)
+
+    @property
+    def problem(self) -> str | None:
+        """What is wrong with the location, None if nothing is."""
+        if self.template.problem:
+            return f"{self.template.text}: {self.template.problem}"
+        if not self.root.is_dir():
+            return f"{self.root}: no such directory"
+        if not os.access(self.root, os.R_OK | os.X_OK):
+            return f"{self.root}: not permitted to read it"
+        return None
+
+    def read(self, tile: Tile) -> tuple[bytes, str] | None:
+        """The tile's file and its name; None where there is none, or an empty one.
+
+        Raises:
+            ImageInvalid: it is larger than allowed, or no file.
+            ImageryUnavailable: it cannot be read, or the whole directory is gone.
+        """
+        base = self.template.fill(tile)
+        for ending in self._endings:
+            path = base + ending
+            try:
+                status = os.stat(path)
+                if stat.S_ISDIR(status.st_mode) and not ending:
+                    continue
+                if not stat.S_ISREG(status.st_mode):
+                    raise ImageInvalid(f"{path}: not a file")
+                if status.st_size > self._max_bytes:
+                    size, most = status.st_size, self._max_bytes
+                    raise ImageInvalid(f"{path}: {size} bytes, more than client.max_image = {most}")
+                with open(path, "rb") as file:
+                    data = file.read(self._max_bytes)
+            except (FileNotFoundError, NotADirectoryError):
+                continue
+            except OSError as error:
+                raise ImageryUnavailable(f"{path}: cannot be read: {error.strerror}") from None
+            if ending != self._endings[0]:  # the next tile most likely ends like this one
+                self._endings = (ending, *(e for e in ("", *ENDINGS) if e != ending))
+            return (data, path) if data else None
+        if not self.root.is_dir():
+            raise ImageryUnavailable(f"{self.root}: the directory of imagery is gone; is its disk mounted?")
+        return None
+
+    def zooms(self) -> set[int]:
+        """Zoom levels that have a tile."""
+        found: set[int] = set()
+        for zoom in self._zoom_names():
+            if zoom not in found and next(self.tiles(zoom), None) is not None:
+                found.add(zoom)
+        return found
+
+    def tiles(self, zoom: int) -> Iterator[Tile]:
+        """Tiles of one zoom level that have a file, in no particular order, each once."""
+        seen: set[Tile] = set()
+        for values in self._walk(self.root, self._patterns(), {}, zoom):
+            tile = self.template.tile(values)
+            if tile is not None and tile.z == zoom and tile not in seen:
+                seen.add(tile)
+                yield tile
+
+    def _patterns(self) -> list[re.Pattern[str]]:
+        parts = list(self.template.patterns())[self._depth :]
+        return [*parts[:-1], re.compile(parts[-1].pattern + f"(?i:{_ENDING.pattern})")]
+
+    def _zoom_names(self) -> Iterator[int]:
+        """Numbers that stand where the template has the zoom."""
+        patterns = self._patterns()
+        names = self.template.names()
+        depth = next(i for i, p in enumerate(patterns) if any(names[int(g[1:])] == "z" for g in p.groupindex))
+        for values in self._walk(self.root, patterns[: depth + 1], {}, None):
+            yield values["z"]
+
+    def _walk(
+        self, directory: Path | str, patterns: list[re.Pattern[str]], values: dict[str, int], zoom: int | None
+    ) -> Iterator[dict[str, int]]:
+        """Values of the placeholders for all paths below `directory` that match, of one zoom only unless None."""
+        names = self.template.names()
+        try:
+            entries = sorted(os.scandir(directory), key=lambda entry: entry.name)
+        except (FileNotFoundError, NotADirectoryError):
+            return
+        except OSError as error:
+            raise ImageryUnavailable(f"{directory}: cannot be listed: {error.strerror}") from None
+        for entry in entries:
+            match = patterns[0].fullmatch(entry.name)
+            if match is None:
+                continue
+            new = dict(values)
+            found = [(names[int(group[1:])], int(value)) for group, value in match.groupdict().items()]
+            agrees = all(new.setdefault(name, value) == value for name, value in found)
+            if not agrees or (zoom is not None and new.get("z", zoom) != zoom):
+                continue
+            if len(patterns) == 1:
+                yield new
+            else:
+                yield from self._walk(entry.path, patterns[1:], new, zoom)
+
+
+def local_path(location: str) -> str:
+    """A plain path, or the path of a file:// URL."""
+    return unquote(urlsplit(location).path) if location.lower().startswith("file://") else location

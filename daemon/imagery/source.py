@@ -1,0 +1,100 @@
+"""What every source of imagery is, and the pixels it gives.
+
+"No imagery" is a state, not an error: it is told by None for a whole tile, and by `TileImage.valid` within one.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import date
+from typing import Protocol
+
+import cv2
+import numpy as np
+
+from daemon.tiling.grid import TILE_PX, Tile
+
+
+@dataclass(frozen=True, slots=True)
+class TileImage:
+    """Pixels of one tile.
+
+    Attributes:
+        pixels: uint8 [S, S, 3], red, green, blue; S is 256 for what a source's `tile` returns.
+        valid: bool [S, S]; False where there is no imagery. The pixels there mean nothing.
+    """
+
+    pixels: np.ndarray
+    valid: np.ndarray
+
+
+class ImagerySource(Protocol):
+    """Where imagery comes from. Sources may be used by several threads at once."""
+
+    name: str
+    licence: str
+    attribution: str
+    #: Day the imagery was taken, None where it is not known.
+    acquired: date | None
+    min_zoom: int
+    max_zoom: int
+
+    def tile(self, tile: Tile) -> TileImage | None:
+        """The tile's pixels at 256 px, None where there is no imagery.
+
+        Raises:
+            ImageInvalid: there is a file, but it is not an image that can be used.
+            ImageryUnavailable: server or disk failing; the same call may succeed later.
+        """
+        ...
+
+    def coverage(self, zoom: int) -> set[Tile] | None:
+        """Tiles of `zoom` that have imagery, None where the source cannot tell without asking for each.
+
+        Raises:
+            ImageryUnavailable: as for `tile`.
+        """
+        ...
+
+    def zooms(self) -> set[int]:
+        """Zooms that the source has in its own resolution, for messages."""
+        ...
+
+    def check(self) -> list[str]:
+        """What is wrong with the source as far as can be seen without asking for a tile; [] when all is well."""
+        ...
+
+    def close(self) -> None:
+        """Let go of files and connections."""
+        ...
+
+
+def enlarge(image: TileImage) -> TileImage:
+    """Twice the size, bilinear; validity is repeated, never interpolated."""
+    height, width = image.valid.shape
+    pixels = cv2.resize(image.pixels, (2 * width, 2 * height), interpolation=cv2.INTER_LINEAR)
+    return TileImage(pixels, image.valid.repeat(2, axis=0).repeat(2, axis=1))
+
+
+def reduce(image: TileImage) -> TileImage:
+    """Half the size, each pixel the mean of four; valid only where all four are."""
+    height, width = image.valid.shape
+    pixels = cv2.resize(image.pixels, (width // 2, height // 2), interpolation=cv2.INTER_AREA)
+    return TileImage(pixels, image.valid.reshape(height // 2, 2, width // 2, 2).all(axis=(1, 3)))
+
+
+def quarter(image: TileImage, tile: Tile) -> TileImage:
+    """The 256 px quarter of a 512 px image that `tile` is of its parent."""
+    row, column = (tile.y & 1) * TILE_PX, (tile.x & 1) * TILE_PX
+    part = np.s_[row : row + TILE_PX, column : column + TILE_PX]
+    return TileImage(image.pixels[part], image.valid[part])
+
+
+def parent(tile: Tile) -> Tile:
+    """The tile one zoom above that holds `tile`."""
+    return Tile(tile.z - 1, tile.x >> 1, tile.y >> 1)
+
+
+def children(tile: Tile) -> list[Tile]:
+    """The four tiles one zoom below, row by row from the north-west."""
+    return [Tile(tile.z + 1, 2 * tile.x + column, 2 * tile.y + row) for row in (0, 1) for column in (0, 1)]
