@@ -1,9 +1,10 @@
 """How far the map lies from the ground: for a whole block, and for one building.
 
-The outline of a mapped building is moved over the network's probabilities; at each shift the score says how well it fits:
-the mean footprint probability under it, plus how much of its outline runs along seen walls, minus how much roof lies in a
-ring just outside. The sum of all buildings' scores has its summit at the block's common shift, which belongs to the imagery
-(Vargas-Munoz et al. 2019 align rural buildings before judging them for the same reason); what remains is the mapper's.
+The outline of a mapped building is moved over the network's probabilities; at each shift the score says how well it
+fits: the mean footprint probability under it, plus how much of its outline runs along seen walls, minus how much roof
+lies in a ring just outside. The sum of all buildings' scores has its summit at the block's common shift, which
+belongs to the imagery (Vargas-Munoz et al. 2019 align rural buildings before judging them for the same reason); what
+remains is the mapper's.
 
 Shifts are (east, north) in metres from the mapped place to the place seen.
 """
@@ -22,14 +23,14 @@ from shapely.geometry.base import BaseGeometry
 from detectors.vectorize.raster import Grid
 
 #: Weight of the outline lying on seen walls, and of roof in the ring outside, against the mean probability inside.
-WALL_WEIGHT = 0.6
+WALL_WEIGHT = 1.0
 RING_WEIGHT = 0.35
 #: The band inside of an outline where walls are seen, metres.
 WALL_BAND_M = 0.5
 #: The ring outside of an outline that should hold no roof of the same building, metres from the outline.
 RING_M = (0.6, 2.0)
 #: What a metre of shift costs against the score.
-SHIFT_COST = 0.03
+SHIFT_COST = 0.04
 #: What roof counts for that another building explains already.
 TAKEN_SHARE = 0.3
 #: Fewer buildings than this say nothing about a common shift.

@@ -160,7 +160,7 @@ class OsmFeature:
 
     @property
     def ref(self) -> str:
-        """"way/123", the form used in claims, exports and MapRoulette."""
+        """ "way/123", the form used in claims, exports and MapRoulette."""
         return f"{self.type}/{self.id}"
 
 
@@ -171,7 +171,8 @@ class Claim:
     Attributes:
         detector: name of the detector.
         kind: "missing" (on the ground, not on the map), "gone" (on the map, not on the ground) or "misplaced".
-        geometry: lon/lat geometry: the footprint seen, or for "gone" the mapped one, for "misplaced" where it should be.
+        geometry: lon/lat geometry: the footprint seen, or for "gone" the mapped one, for "misplaced" where it should
+            be.
         osm: "way/123" of the object the claim is about, None for "missing".
         confidence: 0..1, an estimate of the probability that a mapper would agree.
         shift_m: for "misplaced": (east, north) metres from the mapped to the right place.
@@ -195,7 +196,8 @@ class Scene:
         chip: the imagery.
         probabilities: the network's answer on the chip's grid.
         features: what the map has now within the chip, selected by the detector.
-        removed: objects deleted from the map not long ago: where they are younger than the imagery, the map knows better.
+        removed: objects deleted from the map not long ago: where they are younger than the imagery, the map knows
+            better.
         owned: lon/lat (west, south, east, north) of the block without its margin. A claim belongs to the block that
             holds its representative point; claims outside are the neighbour's to make.
     """

@@ -1,10 +1,10 @@
 """Failures of models and training data.
 
-    ModelError                 root; exit code 7 on the command line
-    ├── BundleInvalid          files missing, checksum wrong, card unreadable, newer format
-    ├── BundleMismatch         bands, classes or resolution do not fit the use
-    ├── EngineUnavailable      the asked-for engine cannot run on this machine
-    └── DatasetInvalid         training data unusable: empty, mask of another size, no labels
+ModelError                 root; exit code 7 on the command line
+├── BundleInvalid          files missing, checksum wrong, card unreadable, newer format
+├── BundleMismatch         bands, classes or resolution do not fit the use
+├── EngineUnavailable      the asked-for engine cannot run on this machine
+└── DatasetInvalid         training data unusable: empty, mask of another size, no labels
 """
 
 from __future__ import annotations

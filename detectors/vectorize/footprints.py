@@ -1,8 +1,8 @@
 """Regions of pixels -> footprints: valid polygons in local metres, simplified and squared.
 
-Roofs are mostly made of right angles. A region is drawn as its minimum rotated rectangle where that explains it, else its
-outline is simplified and its edges are turned onto the main direction and its perpendicular where they are nearly so
-already; what squaring would distort stays as simplified.
+Roofs are mostly made of right angles. A region is drawn as its minimum rotated rectangle where that explains it, else
+its outline is simplified and its edges are turned onto the main direction and its perpendicular where they are nearly
+so already; what squaring would distort stays as simplified.
 """
 
 from __future__ import annotations
