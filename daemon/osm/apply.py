@@ -1,0 +1,253 @@
+"""Apply one change file to the store: set by set, never object by object.
+
+    news        what of the file is news to the store (guard.py)
+    affected    ways that are news or hold a node that is; relations that are news or hold such a way
+    kept        which of them the store keeps now (sql/0001_osm.sql says which objects it keeps)
+    features    those of what is affected, before and after
+
+What lies wholly beyond the margin is not remembered. An object that comes in from there is known as far as its change
+file tells it; without an area, or with a margin wider than objects are moved and reach, the store equals a fresh
+bootstrap of the same state.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import datetime
+from itertools import chain
+
+import numpy as np
+from psycopg2.extensions import cursor as Cursor
+
+from daemon.db import query
+from daemon.osm.area import AreaOfInterest
+from daemon.osm.changes import ChangeFile
+from daemon.osm.elements import NodeTable, Relation, Way, any_of, flatten
+from daemon.osm.features import (
+    Key,
+    build_features,
+    drop_features,
+    fetch_features,
+    forget_removed,
+    put_features,
+    same_thing,
+)
+from daemon.osm.geometry import PRECISION
+from daemon.osm.guard import fetch_gone, forget_old, news_of, news_of_nodes, remember_gone
+from daemon.osm.rows import (
+    array,
+    fetch_nodes,
+    fetch_relations,
+    fetch_ways,
+    put_nodes,
+    put_relations,
+    put_ways,
+)
+from daemon.osm.values import Change
+from detectors.base import OsmFeature
+
+
+@dataclass(frozen=True, slots=True)
+class _Nodes:
+    """News of nodes: NODE, whether the store has them, and what the memory of gone ones says."""
+
+    news: np.ndarray
+    have: np.ndarray
+    gone: dict[int, int]
+
+
+@dataclass(frozen=True, slots=True)
+class _Ways:
+    """Affected ways: as stored, as news, as they are now, and the nodes of the latter."""
+
+    stored: dict[int, Way]
+    news: dict[int, Way]
+    now: dict[int, Way]
+    gone: dict[int, int]
+    nodes: NodeTable
+
+    @property
+    def affected(self) -> set[int]:
+        return self.stored.keys() | self.now.keys()
+
+
+@dataclass(frozen=True, slots=True)
+class _Relations:
+    """Affected relations, likewise; `kept` is what of `now` stays in the store, `members` are its ways."""
+
+    stored: dict[int, Relation]
+    news: dict[int, Relation]
+    kept: dict[int, Relation]
+    gone: dict[int, int]
+    members: dict[int, Way]
+
+
+def apply_changes(
+    cursor: Cursor, file: ChangeFile, area: AreaOfInterest | None, timestamp: datetime
+) -> tuple[list[Change], Counter[str]]:
+    """Bring the store's raw objects and features up to date with a change file, inside the caller's transaction.
+
+    Returns:
+        Features whose geometry, tags or version changed, ordered by type and id, and counts as in `Delta`.
+    """
+    counts: Counter[str] = Counter(
+        nodes=len(file.nodes), ways=len(file.ways), relations=len(file.relations), stale=0, invalid=file.invalid
+    )
+    nodes = _find_nodes(cursor, file, area, counts)
+    ways = _find_ways(cursor, file, nodes, area, counts)
+    relations = _find_relations(cursor, file, ways, area, counts)
+    held = {ref for relation in relations.kept.values() for ref in relation.way_refs}
+    kept = {id_: way for id_, way in ways.now.items() if way.inside or id_ in held}
+    loose = _find_loose_ways(cursor, ways, relations, held, area)
+    changes = _change_features(cursor, ways, relations, kept, loose, area, timestamp, counts)
+
+    put_ways(cursor, [way for id_, way in kept.items() if way != ways.stored.get(id_)])
+    dropped = (ways.stored.keys() - kept.keys()) | loose.keys()
+    _drop(cursor, "drop_ways", dropped)
+    put_relations(cursor, [relation for id_, relation in relations.kept.items() if id_ in relations.news])
+    _drop(cursor, "drop_relations", relations.stored.keys() - relations.kept.keys())
+    left, back = _write_nodes(cursor, nodes, kept)
+    if area is not None:
+        before = chain(*(way.refs for way in ways.stored.values()), *(way.refs for way in loose.values()))
+        _drop(cursor, "drop_unused_nodes", set(before) - set(chain(*(way.refs for way in kept.values()))))
+
+    remember_gone(cursor, "n", left, back, timestamp)
+    for kind, found, stays in (("w", ways, kept), ("r", relations, relations.kept)):
+        gone = {id_: max(row.version, found.news[id_].version if id_ in found.news else 0)
+                for id_, row in found.stored.items() if id_ not in stays}
+        remember_gone(cursor, kind, gone, found.gone.keys() & stays.keys(), timestamp)
+    forget_old(cursor, timestamp)
+    return changes, counts
+
+
+def _find_nodes(cursor: Cursor, file: ChangeFile, area: AreaOfInterest | None, counts: Counter[str]) -> _Nodes:
+    stored = fetch_nodes(cursor, file.nodes["id"])
+    gone = fetch_gone(cursor, "n", np.setdiff1d(file.nodes["id"], stored["id"], assume_unique=True))
+    news, have, stale = news_of_nodes(file.nodes, stored, gone)
+    counts["stale"] += stale
+    news["inside"] = news["present"]
+    if area is not None:
+        news["inside"] &= area.keeps(news["lon"] / PRECISION, news["lat"] / PRECISION)
+    return _Nodes(news, have, gone)
+
+
+def _find_ways(
+    cursor: Cursor, file: ChangeFile, nodes: _Nodes, area: AreaOfInterest | None, counts: Counter[str]
+) -> _Ways:
+    shaken: set[int] = set()
+    if len(nodes.news):
+        cursor.execute(query("ways_with_nodes"), {"ids": array(nodes.news["id"])})
+        shaken = {id_ for (id_,) in cursor}
+    stored = fetch_ways(cursor, shaken | file.ways.keys())
+    gone = fetch_gone(cursor, "w", [id_ for id_ in file.ways if id_ not in stored])
+    news, stale = news_of(file.ways, stored, gone)
+    counts["stale"] += stale
+    stored = {id_: way for id_, way in stored.items() if id_ in news or id_ in shaken}
+    now = {id_: way for id_, way in (stored | news).items() if way.visible}
+    refs, offsets = flatten(way.refs for way in now.values())
+    table = NodeTable(nodes.news, fetch_nodes(cursor, np.setdiff1d(refs, nodes.news["id"])))
+    known, rows = table.lookup(refs)
+    inside = np.ones(len(now), bool) if area is None else any_of(known & rows["inside"], offsets)
+    now = {id_: way._replace(inside=flag) for (id_, way), flag in zip(now.items(), inside.tolist(), strict=True)}
+    return _Ways(stored, news, now, gone, table)
+
+
+def _find_relations(
+    cursor: Cursor, file: ChangeFile, ways: _Ways, area: AreaOfInterest | None, counts: Counter[str]
+) -> _Relations:
+    affected = ways.affected
+    stored = fetch_relations(cursor, file.relations, affected)
+    gone = fetch_gone(cursor, "r", [id_ for id_, row in file.relations.items() if row.visible and id_ not in stored])
+    news, stale = news_of(file.relations, stored, gone)
+    counts["stale"] += stale
+    stored = {id_: row for id_, row in stored.items() if id_ in news or not affected.isdisjoint(row.way_refs)}
+    now = {id_: row for id_, row in (stored | news).items() if row.visible}
+    wanted = {ref for row in now.values() for ref in row.way_refs}
+    members = fetch_ways(cursor, wanted - affected) | {id_: ways.now[id_] for id_ in wanted & ways.now.keys()}
+    kept = {
+        id_: row for id_, row in now.items()
+        if area is None or any(ref in members and members[ref].inside for ref in row.way_refs)
+    }
+    return _Relations(stored, news, kept, gone, members)
+
+
+def _find_loose_ways(
+    cursor: Cursor, ways: _Ways, relations: _Relations, held: set[int], area: AreaOfInterest | None
+) -> dict[int, Way]:
+    """Ways outside that only their relation kept in the store, and that it lets go."""
+    if area is None:
+        return {}
+    released = {ref for row in relations.stored.values() for ref in row.way_refs} - held - ways.affected
+    loose = {id_: way for id_, way in fetch_ways(cursor, released).items() if not way.inside}
+    if loose:
+        cursor.execute(query("ways_held"), {"ways": array(loose), "relations": array(relations.stored)})
+        for (id_,) in cursor.fetchall():
+            del loose[id_]
+    return loose
+
+
+def _change_features(
+    cursor: Cursor,
+    ways: _Ways,
+    relations: _Relations,
+    kept: dict[int, Way],
+    loose: dict[int, Way],
+    area: AreaOfInterest | None,
+    timestamp: datetime,
+    counts: Counter[str],
+) -> list[Change]:
+    old = fetch_features(cursor, ways.stored.keys() | loose.keys(), relations.stored)
+    nodes = ways.nodes
+    if relations.kept:
+        far = [way.refs for id_, way in relations.members.items() if id_ not in ways.now]
+        nodes = nodes.with_layer(fetch_nodes(cursor, flatten(far)[0]))
+    selected = [way for way in kept.values() if way.tags is not None]
+    new = build_features(selected, list(relations.kept.values()), relations.members, nodes, area)
+
+    put = [feature for key, feature in new.items() if _differs(old.get(key), feature)]
+    put_features(cursor, put)
+    forget_removed(cursor, [feature for key, feature in new.items() if key not in old])
+    drop_features(cursor, {key: _removal(key, ways, relations, timestamp) for key in old if key not in new})
+    changes = []
+    for key in sorted(old.keys() | new.keys(), key=lambda k: (k[0] == "r", k[1])):
+        before, after = old.get(key), new.get(key)
+        if before is None or after is None or not same_thing(before, after):
+            changes.append(Change(before, after))
+            counts["features_new" if before is None else "features_gone" if after is None else "features_changed"] += 1
+    return changes
+
+
+def _differs(old: OsmFeature | None, new: OsmFeature) -> bool:
+    """Whether a feature's row has to be written: also where only a witness of its shape was edited anew."""
+    return old is None or old.timestamp != new.timestamp or not same_thing(old, new)
+
+
+def _removal(key: Key, ways: _Ways, relations: _Relations, timestamp: datetime) -> int:
+    """When a feature left the map: by an edit of the object itself, else by what this change file did to its parts."""
+    kind, id_ = key
+    edit = (ways.news if kind == "w" else relations.news).get(id_)
+    return edit.changed if edit is not None and edit.changed > 0 else int(timestamp.timestamp())
+
+
+def _write_nodes(cursor: Cursor, nodes: _Nodes, kept: dict[int, Way]) -> tuple[dict[int, int], set[int]]:
+    """Store the news that belong into the store, take out what no longer does.
+
+    Returns versions of the latter by id, and the ids of those former ones that had left it before.
+
+    Every way that holds one of these nodes is affected, so `kept` knows all that use them.
+    """
+    used = np.unique(flatten(way.refs for way in kept.values())[0])
+    stays = nodes.news["inside"] | (nodes.news["present"] & np.isin(nodes.news["id"], used))
+    put_nodes(cursor, nodes.news[stays])
+    left = nodes.news[~stays & nodes.have]
+    _drop(cursor, "drop_nodes", left["id"].tolist())
+    back = nodes.gone.keys() & set(nodes.news["id"][stays].tolist())
+    return dict(zip(left["id"].tolist(), left["version"].tolist(), strict=True)), back
+
+
+def _drop(cursor: Cursor, name: str, ids: Iterable[int]) -> None:
+    doomed = array(ids)
+    if doomed != "{}":
+        cursor.execute(query(name), {"ids": doomed})

@@ -1,0 +1,168 @@
+"""OSM objects as plain rows and arrays, the form in which the store works on them.
+
+Times are whole seconds since 1970 (UTC), locations whole 1e-7 degrees, as OSM itself stores them. Version 0 means that
+the file did not say.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from itertools import chain
+from typing import Any, NamedTuple
+
+import numpy as np
+
+Selects = Callable[[Mapping[str, str]], bool]
+
+#: Nodes, one a row. `present` is False for a deleted node, and for one without a sound location.
+NODE = np.dtype([
+    ("id", "i8"), ("changed", "i8"), ("lon", "i4"), ("lat", "i4"), ("version", "i4"), ("inside", "?"), ("present", "?"),
+])
+#: Relations whose members make up an area.
+AREA_TYPES = ("multipolygon", "boundary")
+#: Locations outside of this many 1e-7 degrees are no locations.
+MAX_LON, MAX_LAT = 1_800_000_000, 900_000_000
+
+
+class Way(NamedTuple):
+    """A way; `tags` is None where no detector asks for it, `refs` are node ids, `visible` False for a deletion."""
+
+    id: int
+    version: int
+    changed: int
+    tags: dict[str, str] | None
+    refs: Sequence[int]
+    inside: bool = False
+    visible: bool = True
+
+
+class Relation(NamedTuple):
+    """An area relation. `members` are (type, ref, role); `visible` False for a deletion, or where none asks for it."""
+
+    id: int
+    version: int
+    changed: int
+    tags: dict[str, str]
+    members: Sequence[tuple[str, int, str]]
+    visible: bool = True
+
+    @property
+    def way_refs(self) -> list[int]:
+        """Its member ways, each once, in their order."""
+        return list(dict.fromkeys(ref for kind, ref, _ in self.members if kind == "w"))
+
+
+def read_tags(element: Any) -> dict[str, str]:
+    """Tags of an osmium object. NUL is dropped: PBF can carry it, PostgreSQL cannot."""
+    return {tag.k.replace("\0", ""): tag.v.replace("\0", "") for tag in element.tags}
+
+
+def read_way(element: Any, selects: Selects) -> Way:
+    """Copy a way out of osmium's buffer."""
+    tags = read_tags(element) if len(element.tags) else None
+    if tags is not None and not selects(tags):
+        tags = None
+    return Way(
+        element.id, element.version, int(element.timestamp.timestamp()), tags, [node.ref for node in element.nodes],
+        visible=not element.deleted,
+    )
+
+
+def read_relation(element: Any, selects: Selects) -> Relation:
+    """Copy a relation out of osmium's buffer, without its members where it is not an area that a detector asks for."""
+    tags: dict[str, str] = {}
+    members: list[tuple[str, int, str]] = []
+    visible = not element.deleted and element.tags.get("type") in AREA_TYPES
+    if visible:
+        tags = read_tags(element)
+        visible = selects(tags)
+    if visible:
+        members = [(m.type, m.ref, m.role.replace("\0", "")) for m in element.members]
+    return Relation(element.id, element.version, int(element.timestamp.timestamp()), tags, members, visible)
+
+
+class NodeColumns:
+    """Collects nodes one by one into a NODE array. `unsound` counts those that exist but whose location is none."""
+
+    def __init__(self) -> None:
+        self.unsound = 0
+        self._columns: tuple[list[Any], ...] = ([], [], [], [], [], [])
+
+    def __len__(self) -> int:
+        return len(self._columns[0])
+
+    def add(self, element: Any) -> None:
+        """Copy a node out of osmium's buffer."""
+        ids, changed, lons, lats, versions, present = self._columns
+        location = element.location
+        ids.append(element.id)
+        changed.append(element.timestamp)
+        lons.append(location.x)
+        lats.append(location.y)
+        versions.append(element.version)
+        present.append(not element.deleted)
+
+    def take(self) -> np.ndarray:
+        """The nodes collected so far; the collection is empty afterwards."""
+        ids, changed, lons, lats, versions, present = self._columns
+        nodes = np.zeros(len(ids), NODE)
+        nodes["id"], nodes["lon"], nodes["lat"], nodes["version"] = ids, lons, lats, versions
+        nodes["changed"] = np.fromiter((moment.timestamp() for moment in changed), np.int64, len(ids))
+        visible = np.array(present, bool)
+        sound = np.abs(nodes["lon"].astype(np.int64)) <= MAX_LON
+        sound &= np.abs(nodes["lat"].astype(np.int64)) <= MAX_LAT
+        self.unsound += int(np.count_nonzero(visible & ~sound))
+        nodes["present"] = visible & sound
+        for column in self._columns:
+            column.clear()
+        return nodes
+
+
+class NodeTable:
+    """Nodes by id. Layers of NODE arrays, each sorted by id, are asked in their order.
+
+    The arrays may be memory-mapped: questions are answered in order of id, so that few pages are read.
+    """
+
+    def __init__(self, *layers: np.ndarray):
+        self._layers = [layer for layer in layers if len(layer)]
+
+    def with_layer(self, layer: np.ndarray) -> NodeTable:
+        """The same table with one more layer, asked last."""
+        return NodeTable(*self._layers, layer)
+
+    def lookup(self, ids: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Which of the ids (int64 [N]) are known and present, bool [N], and their rows, NODE [N]."""
+        wanted, back = np.unique(ids, return_inverse=True)
+        rows = np.zeros(len(wanted), NODE)
+        known = np.zeros(len(wanted), bool)
+        for layer in self._layers:
+            at = np.minimum(np.searchsorted(layer["id"], wanted), len(layer) - 1)
+            hit = ~known & (layer["id"][at] == wanted)
+            rows[hit] = layer[at[hit]]
+            known |= hit
+        known &= rows["present"]
+        return known[back], rows[back]
+
+
+def flatten(lists: Iterable[Sequence[int]]) -> tuple[np.ndarray, np.ndarray]:
+    """Lists of ids -> all of them, int64 [M], and where each list begins and the last ends, int64 [N + 1]."""
+    kept = list(lists)
+    offsets = np.zeros(len(kept) + 1, np.int64)
+    np.cumsum([len(ids) for ids in kept], out=offsets[1:])
+    return np.fromiter(chain.from_iterable(kept), np.int64, int(offsets[-1])), offsets
+
+
+def any_of(flags: np.ndarray, offsets: np.ndarray) -> np.ndarray:
+    """Whether any flag is set between offsets[i] and offsets[i + 1], bool [N]."""
+    sums = np.concatenate([[0], np.cumsum(flags)])
+    return sums[offsets[1:]] > sums[offsets[:-1]]
+
+
+def most_of(values: np.ndarray, offsets: np.ndarray, floor: np.ndarray) -> np.ndarray:
+    """The largest value between offsets[i] and offsets[i + 1], at least floor[i], int64 [N]."""
+    out = floor.astype(np.int64).copy()
+    filled = offsets[1:] > offsets[:-1]
+    if filled.any():
+        out[filled] = np.maximum(out[filled], np.maximum.reduceat(values, offsets[:-1][filled]))
+    return out
