@@ -1,0 +1,1 @@
+"""Identity and life of a discrepancy: the ledger that publishing and reviews stand upon."""

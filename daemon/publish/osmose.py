@@ -1,0 +1,157 @@
+"""Osmose's analyser XML: a snapshot of all that one source has to say, class by class.
+
+What the server makes of it, which decides what may be in it:
+
+* for each class that is declared, what it had from this source and is not in the file is deleted; so all classes that
+  were asked for are declared, also the empty ones, and no others. An <analyser> without any class would block the
+  server for everybody: with no class to declare the document has none;
+* an error's identity is (source, class, subclass, elements), and the same twice is refused: the subclass is a hash of
+  the discrepancy's key, never of its geometry, so that it is the same thing in every snapshot;
+* each error has exactly one location; `infos` is never sent; a missing building gets no fix, because the server can
+  only offer a point where an outline is needed.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import BinaryIO
+from xml.sax.saxutils import quoteattr
+
+from daemon import __version__
+from daemon.discrepancies.model import Discrepancy, utc
+from daemon.publish.feed import ExportContext, area_m2, fact
+
+#: Osmose's number for "buildings, from imagery"; free there.
+ITEM = 8540
+#: Version of what the classes mean.
+ANALYSER_VERSION = 1
+
+_NOT_XML = re.compile("[^\u0009\u000a\u000d\u0020-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
+
+
+@dataclass(frozen=True, slots=True)
+class IssueClass:
+    """One class of issues with its texts, in English and markdown."""
+
+    number: int
+    level: int
+    title: str
+    detail: str
+    fix: str
+    trap: str
+
+
+#: (detector, kind) -> class. What is not here has no class at Osmose and is left out.
+CLASSES = {
+    ("building", "missing"): IssueClass(
+        1, 3, "Building missing in OSM",
+        "Aerial imagery shows a building here, and OpenStreetMap has none. A program found it and can be wrong.",
+        "Look at the imagery. If there is a building, draw its outline as a closed way, and tag it `building=*`.",
+        "Do not map it as a node. Greenhouses, containers, tents and shadows can look like buildings. The imagery may "
+        "be older than a demolition: see the history of what is mapped around, and compare with other imagery.",
+    ),
+    ("building", "gone"): IssueClass(
+        2, 2, "Mapped building not on imagery",
+        "OpenStreetMap has a building here, and aerial imagery shows none. A program compared them and can be wrong.",
+        "Look at several imagery sources. If the building is gone from all recent ones, delete it or change its tags, "
+        "for example to `demolished:building=*`.",
+        "The imagery may be older than the building. Trees and shadows can hide it. Somebody may know the place: see "
+        "who mapped the building and when, and ask before deleting what is recent.",
+    ),
+    ("building", "misplaced"): IssueClass(
+        3, 3, "Building shifted or badly outlined",
+        "The outline in OpenStreetMap and the building on aerial imagery do not lie on each other. A common offset of "
+        "the imagery was estimated and removed before they were compared; it can be wrong.",
+        "Align the imagery first, with what is known to be exact. Then move the outline, or draw it anew and keep the "
+        "object and its tags.",
+        "Tall buildings lean on imagery: the outline belongs on the ground, not on the roof.",
+    ),
+}
+
+
+def write(
+    discrepancies: Iterable[Discrepancy], out: BinaryIO, context: ExportContext, *, kinds: tuple[str, ...] | None = None
+) -> int:
+    """Write a snapshot; returns the number of errors in it.
+
+    Args:
+        kinds: the kinds asked for; only their classes are declared. None: all.
+    """
+    declared = {pair: c for pair, c in CLASSES.items() if kinds is None or pair[1] in kinds}
+    out.write(b'<?xml version="1.0" encoding="UTF-8"?>\n<analysers>\n')
+    count = 0
+    if declared:
+        out.write(_encode(
+            f' <analyser timestamp="{utc(context.generated)}" analyser_version="{ANALYSER_VERSION}" '
+            f'version="mapgap-{__version__}">\n'
+        ))
+        for issue_class in declared.values():
+            out.write(_encode(_class(issue_class)))
+        used: set[tuple[int, int]] = set()
+        for discrepancy in discrepancies:
+            issue_class = declared.get((discrepancy.detector, discrepancy.kind))
+            if issue_class is not None:
+                out.write(_encode(_error(discrepancy, issue_class, used)))
+                count += 1
+        out.write(b" </analyser>\n")
+    out.write(b"</analysers>\n")
+    return count
+
+
+def subclass_of(key: str, salt: int = 0) -> int:
+    """63 bits that stand for a key: 0 .. 2**63 - 1."""
+    digest = hashlib.sha256(f"{key}#{salt}".encode() if salt else key.encode()).digest()
+    return int.from_bytes(digest[:8], "big") >> 1
+
+
+def _class(issue: IssueClass) -> str:
+    texts = [("classtext", issue.title), ("detail", issue.detail), ("fix", issue.fix), ("trap", issue.trap)]
+    lines = [f'  <class id="{issue.number}" item="{ITEM}" level="{issue.level}" tag="building,fix:imagery">']
+    lines += [f'   <{element} lang="en" title={_quote(text)}/>' for element, text in texts]
+    return "\n".join([*lines, "  </class>\n"])
+
+
+def _error(discrepancy: Discrepancy, issue: IssueClass, used: set[tuple[int, int]]) -> str:
+    salt = 0
+    while (identity := (issue.number, subclass_of(discrepancy.key, salt))) in used:
+        salt += 1
+    used.add(identity)
+    lon, lat = discrepancy.point
+    lines = [
+        f'  <error class="{issue.number}" subclass="{identity[1]}">',
+        f'   <location lat="{lat:.7f}" lon="{lon:.7f}"/>',
+    ]
+    if discrepancy.osm:
+        element, _, number = discrepancy.osm.partition("/")
+        lines.append(f'   <{element} id="{int(number)}"/>')
+    lines.append(f'   <text lang="en" value={_quote(subtitle(discrepancy))}/>')
+    return "\n".join([*lines, "  </error>\n"])
+
+
+def subtitle(discrepancy: Discrepancy) -> str:
+    """One line about this instance, e.g. "Outline shifted 6.2 m, imagery 2025-06-14, confidence 0.93"."""
+    kind = discrepancy.kind
+    parts = []
+    if kind == "misplaced" and discrepancy.shift_m:
+        parts.append(f"Outline shifted {math.hypot(*discrepancy.shift_m):.1f} m")
+    else:
+        seen = {"missing": "Building footprint", "gone": "Mapped outline"}.get(kind, "Outline")
+        parts.append(f"{seen} of about {area_m2(discrepancy):.0f} m²")
+    imagery = [fact(discrepancy.evidence, name) for name in ("imagery", "acquired")]
+    if any(imagery):
+        parts.append(" ".join(["imagery", *(word for word in imagery if word)]))
+    parts.append(f"confidence {discrepancy.confidence:.2f}")
+    return ", ".join(parts)
+
+
+def _quote(text: str) -> str:
+    """A quoted attribute; characters that XML 1.0 cannot hold are left out."""
+    return quoteattr(_NOT_XML.sub("", text))
+
+
+def _encode(text: str) -> bytes:
+    return text.encode("utf-8", "replace")

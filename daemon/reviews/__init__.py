@@ -1,0 +1,5 @@
+"""Verdicts of people, and what they change."""
+
+from daemon.reviews.verdicts import Review, Verdict, record_review
+
+__all__ = ["Review", "Verdict", "record_review"]
