@@ -50,8 +50,11 @@ class Area(Section):
     bbox: Annotated[Bbox, AfterValidator(_check_bbox)] | None = knob(None, "[west, south, east, north]", "degrees")
     polygon: Path | None = knob(None, "a .poly or GeoJSON file instead of bbox")
     margin: float = knob(
-        1000.0, "objects this far outside are kept too, so that those which move into the area are known", "metres",
-        ge=0, le=100_000,
+        1000.0,
+        "objects this far outside are kept too, so that those which move into the area are known",
+        "metres",
+        ge=0,
+        le=100_000,
     )
 
     @model_validator(mode="after")
@@ -82,7 +85,9 @@ class Replication(Section):
     poll_interval: float = knob(60.0, "time between two looks for a new change file", "seconds", ge=1)
     catch_up: int = knob(120, "change files applied in one go before the other stages get their turn", "files", ge=1)
     timeout: float = knob(30.0, "patience with the server, for connecting and between two bytes", "seconds", gt=0)
-    retries: int = knob(4, "further tries after a failure that may pass, with exponential back-off", "tries", ge=0, le=20)
+    retries: int = knob(
+        4, "further tries after a failure that may pass, with exponential back-off", "tries", ge=0, le=20
+    )
     max_compressed: int = knob(512 * 1024**2, "a larger change file is refused", "bytes", gt=0)
     max_uncompressed: int = knob(8 * 1024**3, "a change file that unpacks to more is refused", "bytes", gt=0)
     fresh_within: float = knob(900.0, "a lag up to this counts as fresh in `mapgap status`", "seconds", gt=0)
@@ -101,7 +106,9 @@ class Tiling(Section):
         2000.0, "hybrid: a polygon whose bounding box is longer than this expires its boundary only", "metres", gt=0
     )
     buffer: float = knob(0.05, "tiles this near to changed geometry expire too", "tile widths", ge=0, le=2)
-    max_tiles_geometry: int = knob(10_000, "one geometry expires at most so many tiles; logged when it bites", "tiles", ge=1)
+    max_tiles_geometry: int = knob(
+        10_000, "one geometry expires at most so many tiles; logged when it bites", "tiles", ge=1
+    )
     debounce: float = knob(0.0, "a tile rests this long after its last change before it is looked at", "seconds", ge=0)
     debounce_most: float = knob(900.0, "but no longer than this after its first change", "seconds", ge=0)
     lease: float = knob(600.0, "a worker that is silent for longer loses its block", "seconds", gt=0)
@@ -119,7 +126,9 @@ class Client(Section):
     retries: int = knob(4, "further tries after a failure that may pass", "tries", ge=0, le=20)
     max_image: int = knob(16 * 1024**2, "a larger image is refused", "bytes", gt=0)
     max_pixels: int = knob(4096 * 4096, "an image with more pixels is refused before it is decoded", "pixels", gt=0)
-    cache: int = knob(10 * 1024**3, "imagery and probabilities kept under data_dir; the least recently used go first", "bytes", ge=0)
+    cache: int = knob(
+        10 * 1024**3, "imagery and probabilities kept under data_dir; the least recently used go first", "bytes", ge=0
+    )
     cache_days: float = knob(90.0, "an image older than this is asked for again", "days", gt=0)
 
 
@@ -127,18 +136,25 @@ class Imagery(Section):
     """One source of imagery. Sources are asked in the order given; the first that has pixels wins."""
 
     name: str = knob(..., "short name; appears in evidence and logs", pattern=r"^[a-z0-9_-]+$")
-    kind: Literal["xyz", "geotiff"] = knob(..., 'xyz: {z}/{x}/{y} tiles; geotiff: a GeoTIFF or COG file')
-    url: str = knob(..., "template with {z} {x} {y} over http(s)://, a directory or file:// template, or a GeoTIFF's path")
+    kind: Literal["xyz", "geotiff"] = knob(..., "xyz: {z}/{x}/{y} tiles; geotiff: a GeoTIFF or COG file")
+    url: str = knob(
+        ..., "template with {z} {x} {y} over http(s)://, a directory or file:// template, or a GeoTIFF's path"
+    )
     min_zoom: int = knob(0, "lowest zoom the source has", "zoom level", ge=0, le=24)
     max_zoom: int = knob(22, "highest zoom the source has", "zoom level", ge=0, le=24)
     tile_size: Literal[256, 512] = knob(256, "xyz: side of its images", "pixels")
     tms: bool = knob(False, "xyz: rows counted from the south")
     nodata: list[Annotated[int, Field(ge=0, le=255)]] | None = knob(
-        None, "a pixel of exactly this colour is no imagery, e.g. [255, 255, 255]", "0..255 for red, green, blue",
-        min_length=3, max_length=3,
+        None,
+        "a pixel of exactly this colour is no imagery, e.g. [255, 255, 255]",
+        "0..255 for red, green, blue",
+        min_length=3,
+        max_length=3,
     )
     mask_blank: bool = knob(True, "blank white or black areas that reach into a tile's corner are no imagery")
-    acquired: date | None = knob(None, "day the imagery was taken; without it no 'gone' or 'misplaced' claim is made", "YYYY-MM-DD")
+    acquired: date | None = knob(
+        None, "day the imagery was taken; without it no 'gone' or 'misplaced' claim is made", "YYYY-MM-DD"
+    )
     licence: str = knob("", "licence of the imagery, e.g. CC-BY-4.0; required")
     attribution: str = knob("", "whom to name; goes into every feed; required")
     osm_permission: str = knob("", "why it may be used to improve OSM: a URL, or a sentence; required")
@@ -150,8 +166,12 @@ class Building(Section):
     enabled: bool = knob(True, "whether it runs")
     model: str = knob("building", "a shipped bundle's name, or the directory of one")
     min_area: float = knob(16.0, "smaller buildings are neither claimed missing nor gone", "square metres", gt=0)
-    missing: float = knob(0.50, "mean probability that a footprint must reach to be claimed missing", "probability", gt=0, lt=1)
-    gone: float = knob(0.25, "mean probability under a mapped building below which it is claimed gone", "probability", gt=0, lt=1)
+    missing: float = knob(
+        0.50, "mean probability that a footprint must reach to be claimed missing", "probability", gt=0, lt=1
+    )
+    gone: float = knob(
+        0.25, "mean probability under a mapped building below which it is claimed gone", "probability", gt=0, lt=1
+    )
     min_shift: float = knob(2.0, "smaller shifts are not claimed misplaced", "metres", gt=0)
     max_shift: float = knob(6.5, "larger shifts are not looked for", "metres", gt=0)
     confidence: float = knob(0.0, "claims with less confidence are dropped", "probability", ge=0, le=1)
@@ -160,7 +180,9 @@ class Building(Section):
 class Detectors(Section):
     """What looks at the ground."""
 
-    engine: Literal["auto", "openvino", "mxnet"] = knob("auto", "what runs the network; auto: MXNet on a GPU it sees, else OpenVINO")
+    engine: Literal["auto", "openvino", "mxnet"] = knob(
+        "auto", "what runs the network; auto: MXNet on a GPU it sees, else OpenVINO"
+    )
     threads: int = knob(0, "threads of the network; 0: as many as this process may use", "threads", ge=0)
     unknown_date: Literal["trust_osm", "trust_imagery"] = knob(
         "trust_osm", "imagery without a date: make no claim against what is mapped (trust_osm), or claim all the same"
@@ -171,7 +193,9 @@ class Detectors(Section):
 class Publish(Section):
     """What leaves the house. Files are written after every cycle; nothing is sent anywhere."""
 
-    dir: Path | None = knob(None, "directory for discrepancies.geojson, maproulette.geojsonl and osmose.xml; none: not written")
+    dir: Path | None = knob(
+        None, "directory for discrepancies.geojson, maproulette.geojsonl and osmose.xml; none: not written"
+    )
     dry_run: bool = knob(False, "say what would be written, write nothing")
     min_confidence: float = knob(0.5, "discrepancies below this stay in the house", "probability", ge=0, le=1)
     stale_days: float = knob(365.0, "an open discrepancy not seen for so long closes as stale", "days", gt=0)
@@ -180,14 +204,27 @@ class Publish(Section):
 class Schedule(Section):
     """When the daemon's stages run. Following has its own rhythm: replication.poll_interval."""
 
-    look_interval: float = knob(10.0, "time between two looks for due tiles; a change file wakes it at once", "seconds", ge=0.1)
-    publish_interval: float = knob(60.0, "time between two writings of the files; findings wake it at once", "seconds", ge=0.1)
-    retry_most: float = knob(900.0, "longest rest of a stage that fails; it grows from the stage's interval", "seconds", gt=0)
+    look_interval: float = knob(
+        10.0, "time between two looks for due tiles; a change file wakes it at once", "seconds", ge=0.1
+    )
+    publish_interval: float = knob(
+        60.0, "time between two writings of the files; findings wake it at once", "seconds", ge=0.1
+    )
+    retry_most: float = knob(
+        900.0, "longest rest of a stage that fails; it grows from the stage's interval", "seconds", gt=0
+    )
     stuck_after: float = knob(
-        3600.0, "a stage without progress for longer silences the watchdog, so that systemd starts anew", "seconds", gt=0
+        3600.0,
+        "a stage without progress for longer silences the watchdog, so that systemd starts anew",
+        "seconds",
+        gt=0,
     )
     grace: float = knob(
-        6.0, "told to stop, a stage may finish for so long; then its block is given back as it is", "seconds", ge=0, le=60
+        6.0,
+        "told to stop, a stage may finish for so long; then its block is given back as it is",
+        "seconds",
+        ge=0,
+        le=60,
     )
 
 

@@ -29,7 +29,9 @@ def iou(a, b):
 
 
 @given(
-    st.floats(5, 25), st.floats(5, 25), st.floats(0, 180),
+    st.floats(5, 25),
+    st.floats(5, 25),
+    st.floats(0, 180),
 )
 @settings(max_examples=60, deadline=None)
 def test_a_rectangle_at_any_angle_comes_back_as_a_rectangle_of_its_area(width, height, angle):

@@ -1,0 +1,133 @@
+"""`mapgap check`: is everything that the configuration names usable, before a daemon is left alone with it?"""
+
+from __future__ import annotations
+
+import math
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from daemon.config import Config
+from daemon.db import open_database
+from daemon.errors import MapgapError
+from daemon.eyes import open_eyes
+from daemon.imagery import Imagery
+from daemon.osm import AreaOfInterest, OsmStore
+from daemon.replication import ReplicationSource
+from daemon.tiling.grid import Block, tile_at
+from detectors.base import Frame
+from detectors.errors import BundleMismatch, ModelError
+
+#: Less free space than this is worth a warning, bytes.
+SCARCE = 2 * 1024**3
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One thing that was checked; `error` is None where it is well."""
+
+    what: str
+    message: str
+    error: Exception | None = None
+
+
+def check(config: Config) -> Iterator[Finding]:
+    """Check one thing after another; a failure of one does not keep the others from being checked."""
+    parts: tuple[tuple[str, Callable[[Config], str]], ...] = (
+        ("area", _area),
+        ("data directory", _data_dir),
+        ("publish directory", _publish_dir),
+        ("database", _database),
+        ("replication", _replication),
+        ("imagery", _imagery),
+        ("model", _model),
+    )
+    for what, part in parts:
+        try:
+            yield Finding(what, part(config))
+        except (MapgapError, ModelError, OSError) as error:
+            yield Finding(what, str(error), error)
+
+
+def _area(config: Config) -> str:
+    area = AreaOfInterest.of(config.area)
+    if area is None:
+        return "no bbox and no polygon: all that the bootstrapped file holds"
+    west, south, east, north = area.bounds
+    return f"{config.area.name}: {west:.4f},{south:.4f},{east:.4f},{north:.4f}"
+
+
+def _data_dir(config: Config) -> str:
+    free = _writable(config.data_dir)
+    scarce = "; that is scarce, see client.cache" if free < SCARCE else ""
+    return f"{config.data_dir}: writable, {free / 1024**3:.1f} GiB free{scarce}"
+
+
+def _publish_dir(config: Config) -> str:
+    if config.publish.dir is None:
+        return "publish.dir is not set: nothing is written"
+    _writable(config.publish.dir)
+    return f"{config.publish.dir}: writable" + ("; dry_run: nothing will be written" if config.publish.dry_run else "")
+
+
+def _database(config: Config) -> str:
+    with open_database(config) as db, db.transaction() as cursor:
+        store = OsmStore(AreaOfInterest.of(config.area), lambda tags: False)
+        position = store.position(cursor)
+        kind = "reachable" if config.database.dsn else "embedded server runs"
+        if position is None:
+            return f"{kind}, schema up to date; the store is empty: `mapgap bootstrap FILE.osm.pbf` comes next"
+        when = f"{position.timestamp:%Y-%m-%d %H:%M} UTC" if position.timestamp else "an unknown time"
+        return f"{kind}, schema up to date; the store stands at sequence {position.sequence}, {when}"
+
+
+def _replication(config: Config) -> str:
+    with ReplicationSource.open(config) as source:
+        newest = source.newest()
+    return f"{config.replication.url}: newest is sequence {newest.sequence} of {newest.timestamp:%Y-%m-%d %H:%M} UTC"
+
+
+def _imagery(config: Config) -> str:
+    if not config.imagery:
+        raise MapgapError("no [[imagery]] source is configured; nothing can be looked at")
+    with Imagery.open(config) as imagery:
+        problems = imagery.check()
+    if problems:
+        raise MapgapError("; ".join(problems))
+    undated = [s.name for s in config.imagery if s.acquired is None]
+    note = (
+        f"; no date for {', '.join(undated)}: no 'gone' or 'misplaced' claims from there (see acquired)"
+        if undated and config.detectors.unknown_date == "trust_osm"
+        else ""
+    )
+    return f"{len(config.imagery)} source(s), licence, attribution and permission stated, a tile read from each{note}"
+
+
+def _model(config: Config) -> str:
+    eyes = open_eyes(config, cache=None)
+    if not eyes:
+        raise MapgapError("no detector is enabled; nothing can be found")
+    area = AreaOfInterest.of(config.area)
+    for eye in eyes:
+        low, high = eye.bundle.card.gsd_range_m
+        if area is not None:
+            west, south, east, north = area.bounds
+            tile = tile_at((west + east) / 2, (south + north) / 2, config.tiling.zoom)
+            gsd = Frame(Block(tile.z, tile.x, tile.y, 1).mercator(), (256, 256)).gsd
+            if not low <= gsd <= high:
+                better = config.tiling.zoom + round(math.log2(gsd / eye.bundle.card.gsd_m))
+                raise BundleMismatch(
+                    f"tiling.zoom {config.tiling.zoom} shows {gsd:.2f} m a pixel there; {eye.bundle.identity} was made "
+                    f"for {low} to {high} m: set tiling.zoom = {better}"
+                )
+    return ", ".join(f"{eye.detector.name}: {eye.bundle.identity} on {eye.engine.name}" for eye in eyes)
+
+
+def _writable(directory: Path) -> int:
+    """Prove that a file can be written; returns the free bytes."""
+    directory.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryFile(dir=directory) as probe:
+        probe.write(b"mapgap")
+    return shutil.disk_usage(directory).free

@@ -1,0 +1,41 @@
+"""Exports for somebody who asks: to a file, whole or not at all, or to standard output."""
+
+from __future__ import annotations
+
+import os
+import sys
+from datetime import UTC, datetime
+from pathlib import Path
+
+from daemon.config import Config
+from daemon.db import Database
+from daemon.errors import PublishError
+from daemon.publish import ExportContext, Filter, ImageryCredit, export
+
+
+def context_of(config: Config) -> ExportContext:
+    """Where an export of now comes from, and whom it must name."""
+    credits = tuple(ImageryCredit(s.name, s.attribution, s.licence) for s in config.imagery)
+    return ExportContext(config.area.name, datetime.now(UTC), credits)
+
+
+def write_export(db: Database, fmt: str, out: Path | None, chosen: Filter, context: ExportContext) -> int:
+    """Write an export to a file, or to standard output; returns how many discrepancies it holds.
+
+    Raises:
+        PublishError: the file cannot be written; what was there before is as it was.
+    """
+    if out is None:
+        count = export(db, fmt, sys.stdout.buffer, chosen, context)
+        sys.stdout.buffer.flush()
+        return count
+    draft = out.with_name(f".{out.name}.new")
+    try:
+        with draft.open("wb") as file:
+            count = export(db, fmt, file, chosen, context)
+        os.replace(draft, out)
+    except OSError as error:
+        raise PublishError(f"{out}: cannot be written: {error.strerror}") from None
+    finally:
+        draft.unlink(missing_ok=True)
+    return count

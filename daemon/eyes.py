@@ -1,0 +1,117 @@
+"""A detector with the network it sees through, and a memory of what it has seen.
+
+Imagery changes rarely, the map every minute: the network's answer for a block is kept, keyed by the pixels and the
+    model, so
+that an edit costs a comparison and no segmentation.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+
+from daemon.config import Config
+from daemon.imagery.cache import Cache
+from detectors.base import Chip, Claim, Detector, OsmFeature, Probabilities, Scene
+from detectors.building import BuildingDetector, BuildingSettings
+from detectors.segmentation import Bundle, Engine, open_engine, segment
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Eye:
+    """One detector, its network, and the cache of the network's answers (None: nothing is kept)."""
+
+    detector: Detector
+    bundle: Bundle
+    engine: Engine
+    cache: Cache | None
+
+    def look(self, chip: Chip) -> Probabilities:
+        """Segment a chip, or remember having done so.
+
+        Probabilities are kept in 1/255 steps; a fresh answer is rounded the same, so that both are equal.
+        """
+        key = f"probabilities/{self.bundle.identity}/{_digest(chip)}"
+        kept = self.cache.get(key) if self.cache else None
+        steps = _decode(kept, len(self.bundle.card.classes), chip.valid.shape) if kept else None
+        if steps is None:
+            values = segment(chip, self.bundle, self.engine).values
+            steps = np.rint(values.astype(np.float32) * 255).astype(np.uint8)
+            if self.cache:
+                self.cache.put(key, _encode(steps))
+        return Probabilities(
+            (steps.astype(np.float32) / 255).astype(np.float16), tuple(self.bundle.card.classes), self.bundle.identity
+        )
+
+    def judge(
+        self,
+        chip: Chip,
+        features: Sequence[OsmFeature],
+        removed: Sequence[OsmFeature],
+        owned: tuple[float, float, float, float],
+    ) -> list[Claim]:
+        """What the detector claims of a block; see `detectors.base.Scene` for the arguments."""
+        selected = [f for f in features if self.detector.selects(f.tags)]
+        gone = [f for f in removed if self.detector.selects(f.tags)]
+        return self.detector.compare(Scene(chip, self.look(chip), selected, gone, owned))
+
+
+def detectors_of(config: Config) -> list[Detector]:
+    """The enabled detectors, without their networks: enough to know which OSM objects matter."""
+    settings = config.detectors
+    detectors: list[Detector] = []
+    if settings.building.enabled:
+        detectors.append(
+            BuildingDetector(
+                BuildingSettings(
+                    **settings.building.model_dump(exclude={"enabled", "model"}),
+                    trust_undated_imagery=settings.unknown_date == "trust_imagery",
+                )
+            )
+        )
+    return detectors
+
+
+def open_eyes(config: Config, cache: Cache | None) -> list[Eye]:
+    """The enabled detectors with their networks loaded.
+
+    Raises:
+        ModelError: a bundle is broken or does not fit, or no engine runs here.
+    """
+    eyes = []
+    for detector in detectors_of(config):
+        bundle = Bundle.load(getattr(config.detectors, detector.name).model)
+        engine = open_engine(bundle, config.detectors.engine, config.detectors.threads)
+        log.info("%s sees through %s", detector.name, bundle.identity)
+        eyes.append(Eye(detector, bundle, engine, cache))
+    return eyes
+
+
+def _digest(chip: Chip) -> str:
+    digest = hashlib.sha256(np.ascontiguousarray(chip.pixels))
+    digest.update(np.packbits(chip.valid))
+    digest.update(repr((chip.pixels.shape, round(chip.frame.gsd, 6))).encode())
+    return digest.hexdigest()
+
+
+def _encode(steps: np.ndarray) -> bytes:
+    """uint8 [K, H, W] -> PNG of the planes one below the other."""
+    planes, height, width = steps.shape
+    ok, png = cv2.imencode(".png", steps.reshape(planes * height, width), [cv2.IMWRITE_PNG_COMPRESSION, 1])
+    assert ok, "OpenCV encodes every 8-bit grey image"
+    return png.tobytes()
+
+
+def _decode(png: bytes, planes: int, shape: tuple[int, int]) -> np.ndarray | None:
+    """The planes uint8 [K, H, W], None where the entry is damaged or of another form."""
+    image = cv2.imdecode(np.frombuffer(png, np.uint8), cv2.IMREAD_GRAYSCALE)
+    if image is None or image.shape != (planes * shape[0], shape[1]):
+        return None
+    return image.reshape(planes, *shape)

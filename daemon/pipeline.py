@@ -1,0 +1,329 @@
+"""READ FIRST. The way of the data, stage by stage, in order.
+
+    follow    change files -> OSM store + dirty tiles + sequence, one transaction a file;
+              open discrepancies on changed ground are asked against the new map, and close where it was fixed
+    look      due dirty tiles -> blocks -> imagery -> probabilities -> claims -> discrepancies, one transaction a block
+    publish   discrepancies -> files
+
+Each stage does one portion and says whether there is more to do at once; the scheduler, `mapgap once` and `mapgap
+replay` drive them. All state is in the database: a stage may be killed anywhere, and what it had not committed is
+done again.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import socket
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack, closing, suppress
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+
+import numpy as np
+from psycopg2.extensions import cursor as Cursor
+
+from daemon.config import Config
+from daemon.db import Database
+from daemon.discrepancies.life import sweep_stale
+from daemon.discrepancies.model import Discrepancy
+from daemon.discrepancies.recheck import no_longer_hold, recheck
+from daemon.discrepancies.reconcile import reconcile
+from daemon.errors import (
+    DatabaseError,
+    DiscrepancyError,
+    ImageryError,
+    LeaseLost,
+    NotBootstrapped,
+    OsmDataError,
+    SequenceGap,
+)
+from daemon.exporting import context_of
+from daemon.eyes import Eye, detectors_of, open_eyes
+from daemon.facts import write_fact
+from daemon.imagery import Imagery
+from daemon.osm import AreaOfInterest, Delta, OsmStore, Position, set_position
+from daemon.publish.files import write_files
+from daemon.replication import ChangeFile, ReplicationSource, follow
+from daemon.tiling.expiry import Expired, expire
+from daemon.tiling.grid import TILE_PX, Block, Tile, tile_at
+from daemon.tiling.queue import LeasedBlock, complete, fail, give_back, lease_blocks, mark_dirty
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Applied:
+    """What one change file did.
+
+    Attributes:
+        delta: the OSM features it changed.
+        expired: the tiles it made dirty.
+        fixed: keys of the discrepancies it closed.
+    """
+
+    delta: Delta
+    expired: Expired
+    fixed: tuple[str, ...]
+
+
+class Pipeline:
+    """The stages over one database. Closing it gives back what is in hand."""
+
+    def __init__(self, config: Config, db: Database, stop: threading.Event | None = None):
+        """Open what the stages need; the networks are loaded with the first look.
+
+        Raises:
+            MapgapError, ModelError: the area, the imagery or the replication source cannot be used as configured.
+        """
+        self.config = config
+        self.db = db
+        self.stop = stop or threading.Event()
+        self.worker = f"{socket.gethostname()}:{os.getpid()}"
+        self.detectors = detectors_of(config)
+        self.store = OsmStore(AreaOfInterest.of(config.area), self.selects)
+        self._resources = ExitStack()
+        self.source = self._resources.enter_context(ReplicationSource.open(config, self.stop))
+        self.imagery = self._resources.enter_context(Imagery.open(config, self.stop))
+        self._eyes: list[Eye] | None = None
+
+    @property
+    def stages(self) -> Mapping[str, Callable[[], bool]]:
+        """The stages in order; each returns True when there is more to do at once."""
+        return {"follow": self.follow, "look": self.look, "publish": self.publish}
+
+    @property
+    def eyes(self) -> list[Eye]:
+        if self._eyes is None:
+            self._eyes = open_eyes(self.config, self.imagery.cache)
+        return self._eyes
+
+    def selects(self, tags: Mapping[str, str]) -> bool:
+        """Whether any detector asks for OSM objects with these tags."""
+        return any(detector.selects(tags) for detector in self.detectors)
+
+    def close(self) -> None:
+        self._resources.close()
+
+    def __enter__(self) -> Pipeline:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self.close()
+
+    # -- follow ---------------------------------------------------------------------------------------------------
+
+    def follow(self) -> bool:
+        """Apply the change files that are there, `replication.catch_up` at most."""
+        with self.db.transaction() as cursor:
+            position = self.store.position(cursor)
+        if position is None:
+            raise NotBootstrapped("the OSM store is empty; run `mapgap bootstrap FILE.osm.pbf` first")
+        after = self.start_of(position)
+        applied = 0
+        with closing(follow(self.source, after, self.config.replication.catch_up, self.stop)) as change_files:
+            for change_file in change_files:
+                self.apply(change_file)
+                applied += 1
+        newest = self.source.newest()
+        with self.db.transaction() as cursor:
+            write_fact(cursor, "server", {"sequence": newest.sequence, "timestamp": newest.timestamp.isoformat()})
+        return after + applied < newest.sequence and not self.stop.is_set()
+
+    def start_of(self, position: Position) -> int:
+        """The sequence after which to go on; found by time where the bootstrapped file did not say.
+
+        Raises:
+            OsmDataError: neither a sequence nor a time is known.
+        """
+        if position.sequence is not None:
+            return position.sequence
+        if position.timestamp is None:
+            raise OsmDataError("the bootstrapped file says neither its sequence nor its time; use an extract that does")
+        after = self.source.sequence_at(position.timestamp)
+        log.info("starts at the data's time, %s", position.timestamp, extra={"sequence": after})
+        return after
+
+    def apply(self, change_file: ChangeFile) -> Applied:
+        """Store, dirty tiles, fixed discrepancies and sequence: all of one change file, or nothing.
+
+        Raises:
+            SequenceGap: the file is not the successor of the one before; nothing was changed.
+            ChangeFileInvalid, DatabaseError: nothing was changed.
+        """
+        now, tiling, sequence = _now(), self.config.tiling, change_file.sequence
+        with self.db.transaction() as cursor:
+            position = self.store.position(cursor)
+            if position and position.sequence is not None and sequence != position.sequence + 1:
+                raise SequenceGap(f"change file {sequence} cannot follow {position.sequence}; nothing was applied")
+            timestamp = change_file.timestamp or (position and position.timestamp) or now
+            delta = self.store.apply(cursor, change_file.path, sequence, timestamp)
+            expired = expire(delta.touched, tiling)
+            mark_dirty(cursor, expired.tiles, tiling.zoom, reason="change", sequence=sequence, now=now, config=tiling)
+            bboxes, refs = _touched(delta)
+            fixed = [
+                key
+                for detector in self.detectors
+                for key in recheck(
+                    cursor,
+                    bboxes=bboxes,
+                    refs=refs,
+                    detector=detector.name,
+                    holds=detector.holds,
+                    now=now,
+                    features_in=self.store.features_in,
+                    feature=self.store.feature,
+                    sequence=sequence,
+                )
+            ]
+            set_position(cursor, sequence, timestamp)
+        for capped in expired.capped:
+            log.warning(
+                "%s has %d tiles, more than tiling.max_tiles_geometry; dirty: %s",
+                capped.ref,
+                capped.tiles,
+                capped.kept,
+                extra={"sequence": sequence},
+            )
+        log.info(
+            "applied: %d features changed, %d tiles dirty, %d discrepancies fixed",
+            len(delta.changes),
+            len(expired.tiles),
+            len(fixed),
+            extra={"sequence": sequence},
+        )
+        return Applied(delta, expired, tuple(fixed))
+
+    # -- look -----------------------------------------------------------------------------------------------------
+
+    def look(self) -> bool:
+        """Judge the next due block."""
+        tiling = self.config.tiling
+        with self.db.transaction() as cursor:
+            leased = lease_blocks(cursor, side=tiling.block, limit=1, worker=self.worker, now=_now(), config=tiling)
+        for one in leased:
+            self._look_at(one)
+        return bool(leased) and not self.stop.is_set()
+
+    def _look_at(self, leased: LeasedBlock) -> None:
+        """Judge a block. What keeps failing rests and is put aside in the end, so that it cannot hold up the others."""
+        where = {"block": str(leased.block)}
+        try:
+            self._judge(leased)
+        except LeaseLost as error:
+            log.warning("%s", error, extra=where)
+        except (ImageryError, DiscrepancyError) as error:
+            log.warning("the block cannot be judged now: %s", error, extra=where)
+            with self.db.transaction() as cursor:
+                fail(cursor, leased, error, _now(), self.config.tiling)
+        except BaseException:
+            # Not the block's fault (the database or the model is gone, or the process is told to stop).
+            with suppress(DatabaseError), self.db.transaction() as cursor:
+                give_back(cursor, leased)
+            raise
+
+    def _judge(self, leased: LeasedBlock) -> None:
+        block, margin = leased.block, self.config.tiling.margin
+        chip = self.imagery.chip(block, margin)
+        seen = tiles_with_imagery(chip.valid, block, margin)
+        with self.db.transaction() as cursor:
+            position = self.store.position(cursor)
+            features = self.store.features_in(cursor, block.lonlat(margin))
+            removed = self.store.removed_in(cursor, block.lonlat(margin))
+        eyes = self.eyes if seen else []
+        claims = [(eye.detector, eye.judge(chip, features, removed, block.lonlat())) for eye in eyes]
+        with self.db.transaction() as cursor:
+            now = _now()
+            complete(
+                cursor,
+                leased,
+                {tile: "judged" if tile in seen else "no_imagery" for tile, _ in leased.tiles},
+                now,
+                chip.source if seen else None,
+                ", ".join(eye.bundle.identity for eye in eyes) or None,
+            )
+            outcomes = [
+                reconcile(
+                    cursor,
+                    detector=detector.name,
+                    key_prefix=detector.key_prefix,
+                    claims=made,
+                    owned=block.lonlat(),
+                    judged=lambda lon, lat: tile_at(lon, lat, block.z) in seen,
+                    now=now,
+                    sequence=position.sequence if position else None,
+                )
+                for detector, made in claims
+            ]
+        log.info(
+            "looked at %d tiles, %d with imagery: %s",
+            len(leased.tiles),
+            len(seen),
+            ", ".join(f"{sum(len(getattr(o, n)) for o in outcomes)} {n}" for n in ("opened", "reopened", "withdrawn")),
+            extra={"block": str(block)},
+        )
+
+    # -- publish --------------------------------------------------------------------------------------------------
+
+    def publish(self) -> bool:
+        """Close what has not been seen for long, and write the files."""
+        now = _now()
+        with self.db.transaction() as cursor:
+            stale = sweep_stale(cursor, now - timedelta(days=self.config.publish.stale_days), now=now)
+        if stale:
+            log.info("%d discrepancies closed as stale", len(stale))
+        published = write_files(
+            self.db, self.config.publish, context_of(self.config), no_longer_hold=self._no_longer_hold
+        )
+        if published.written:
+            log.info(
+                "%s %s: %d discrepancies, %d of them new",
+                "would write" if published.dry_run else "wrote",
+                ", ".join(str(path) for path in published.written),
+                published.count,
+                len(published.shown),
+            )
+        return False
+
+    def _no_longer_hold(self, cursor: Cursor, discrepancies: Sequence[Discrepancy]) -> set[str]:
+        """Keys of those that the current map no longer shows."""
+        return {
+            key
+            for detector in self.detectors
+            for key in no_longer_hold(
+                cursor,
+                [d for d in discrepancies if d.detector == detector.name],
+                holds=detector.holds,
+                features_in=self.store.features_in,
+                feature=self.store.feature,
+            )
+        }
+
+
+def tiles_with_imagery(valid: np.ndarray, block: Block, margin: int) -> frozenset[Tile]:
+    """The tiles of a block that have any pixel of imagery.
+
+    Args:
+        valid: bool [H, W] of the block's chip with its margin.
+        margin: pixels.
+    """
+    first = next(block.tiles())
+    return frozenset(
+        tile
+        for tile in block.tiles()
+        if valid[
+            margin + (tile.y - first.y) * TILE_PX : margin + (tile.y - first.y + 1) * TILE_PX,
+            margin + (tile.x - first.x) * TILE_PX : margin + (tile.x - first.x + 1) * TILE_PX,
+        ].any()
+    )
+
+
+def _touched(delta: Delta) -> tuple[list[tuple[float, float, float, float]], list[str]]:
+    """Lon/lat boxes of the old and new geometries, and the names of all changed objects."""
+    features = [f for change in delta.changes for f in (change.old, change.new) if f is not None]
+    return [f.geometry.bounds for f in features], sorted({f.ref for f in features})
+
+
+def _now() -> datetime:
+    return datetime.now(UTC)

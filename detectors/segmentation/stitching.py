@@ -1,0 +1,126 @@
+"""Chip -> probabilities: padded, cut into overlapping windows where it is large, and blended without seams."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+
+import numpy as np
+
+from detectors.base import EARTH_RADIUS_M, Chip, Probabilities
+from detectors.errors import BundleMismatch
+from detectors.segmentation.bundle import Bundle
+from detectors.segmentation.engines import Engine
+
+#: A chip with both sides up to this is one window: a block of 4 x 4 tiles with its margin is.
+WINDOW_PX = 1280
+#: Neighbouring windows share so many pixels, and fade into each other there. Wider than what a pixel's answer depends
+#: on, nearly: what is lost at a window's edge gets next to no weight.
+OVERLAP_PX = 192
+#: Chips a little outside of the card's range are let through: latitude changes the resolution inside one block.
+RANGE_SLACK = 0.01
+
+
+def segment(chip: Chip, bundle: Bundle, engine: Engine, *, window: int = WINDOW_PX, overlap: int = OVERLAP_PX
+            ) -> Probabilities:
+    """Class probabilities of every pixel of a chip.
+
+    Invalid pixels are shown to the network as the training's mean colour, and come back as background with
+    probability 1.
+
+    Args:
+        window: largest side given to the network at once; pixels, rounded down to the card's stride.
+        overlap: pixels shared by neighbouring windows; less than half a window.
+
+    Returns:
+        float16 values [K, H, W] on the chip's grid.
+
+    Raises:
+        BundleMismatch: bands or resolution of the chip do not fit the bundle.
+    """
+    card = bundle.card
+    check_fit(chip, bundle)
+    height, width = chip.valid.shape
+    values = np.zeros((len(card.classes), height, width), dtype=np.float32)
+    if chip.valid.any():
+        step = card.stride
+        window = max(step, window // step * step)
+        fill = np.round(card.mean).astype(np.uint8)
+        pixels = np.where(chip.valid[..., None], chip.pixels, fill).transpose(2, 0, 1)
+        weights = np.zeros((height, width), dtype=np.float32)
+        for rows, columns in _windows(height, width, window, overlap, step):
+            if not chip.valid[rows, columns].any():
+                continue
+            part = _pad(pixels[:, rows, columns], step)
+            answer = engine.predict(part[None])[0].astype(np.float32)
+            size = (rows.stop - rows.start, columns.stop - columns.start)
+            weight = np.outer(_ramp(rows, height, overlap), _ramp(columns, width, overlap))
+            values[:, rows, columns] += answer[:, : size[0], : size[1]] * weight
+            weights[rows, columns] += weight
+        values /= np.maximum(weights, np.finfo(np.float32).tiny)
+    values[:, ~chip.valid] = 0
+    values[bundle.background, ~chip.valid] = 1
+    return Probabilities(values.astype(np.float16), card.classes, bundle.identity)
+
+
+def check_fit(chip: Chip, bundle: Bundle) -> None:
+    """Whether a chip is something the model was made for.
+
+    Raises:
+        BundleMismatch: it is not; says what to do.
+    """
+    card = bundle.card
+    if chip.pixels.ndim != 3 or chip.pixels.dtype != np.uint8 or chip.pixels.shape[:2] != chip.valid.shape:
+        raise BundleMismatch(f"imagery {chip.source}: pixels must be uint8 [H, W, C] of the size of `valid`, not "
+                             f"{chip.pixels.dtype} {list(chip.pixels.shape)} with {list(chip.valid.shape)}")
+    bands = chip.pixels.shape[2]
+    if bands != card.bands:
+        raise BundleMismatch(
+            f"imagery {chip.source} has {bands} bands, model {bundle.identity} takes {card.bands}; "
+            "use a model trained on such imagery"
+        )
+    low, high = card.gsd_range_m
+    gsd = chip.frame.gsd
+    if not low * (1 - RANGE_SLACK) <= gsd <= high * (1 + RANGE_SLACK):
+        around = 2 * math.pi * EARTH_RADIUS_M * chip.frame.scale / 256
+        fitting = [z for z in range(25) if low <= around / 2**z <= high]
+        advice = f"set tiling.zoom = {fitting[-1]}" if fitting else "use a model trained at this resolution"
+        raise BundleMismatch(
+            f"imagery {chip.source} comes at {gsd:.2f} m a pixel, model {bundle.identity} works at "
+            f"{low:g} to {high:g} m; {advice}"
+        )
+
+
+def _windows(height: int, width: int, window: int, overlap: int, step: int) -> Iterator[tuple[slice, slice]]:
+    for top in _starts(height, window, overlap, step):
+        for left in _starts(width, window, overlap, step):
+            yield slice(top, min(top + window, height)), slice(left, min(left + window, width))
+
+
+def _starts(length: int, window: int, overlap: int, step: int) -> list[int]:
+    """First pixels of the windows of one axis, multiples of `step` so that pooling falls on the same pixels."""
+    if length <= window:
+        return [0]
+    stride = max(step, (window - overlap) // step * step)
+    last = -(-(length - window) // step) * step
+    return [*range(0, last, stride), last]
+
+
+def _ramp(extent: slice, length: int, overlap: int) -> np.ndarray:
+    """Weight of each pixel of a window along one axis: falls towards edges that have a neighbour, never to zero."""
+    size = extent.stop - extent.start
+    weight = np.ones(size, dtype=np.float32)
+    reach = min(overlap, size)
+    if reach:
+        rise = (0.5 - 0.5 * np.cos(np.pi * (np.arange(reach) + 0.5) / reach)).astype(np.float32)
+        if extent.start > 0:
+            weight[:reach] *= rise
+        if extent.stop < length:
+            weight[size - reach:] *= rise[::-1]
+    return np.maximum(weight, 1e-4)
+
+
+def _pad(pixels: np.ndarray, step: int) -> np.ndarray:
+    """[C, H, W] widened below and right to multiples of `step` by repeating the last row and column."""
+    _, height, width = pixels.shape
+    return np.pad(pixels, ((0, 0), (0, -height % step), (0, -width % step)), mode="edge")
