@@ -17,7 +17,7 @@ from datetime import date
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from daemon.errors import ConfigError
 
@@ -40,7 +40,14 @@ def knob(default: Any, doc: str, unit: str | None = None, **limits: Any) -> Any:
 
 
 class Section(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=False)
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=False, allow_inf_nan=False)
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _printable(cls, value: Any) -> Any:
+        if isinstance(value, str) and "\0" in value:
+            raise ValueError("expected text without NUL characters")
+        return value
 
 
 class Area(Section):
@@ -174,7 +181,7 @@ class Building(Section):
     )
     min_shift: float = knob(2.0, "smaller shifts are not claimed misplaced", "metres", gt=0)
     max_shift: float = knob(6.5, "larger shifts are not looked for", "metres", gt=0)
-    confidence: float = knob(0.0, "claims with less confidence are dropped", "probability", ge=0, le=1)
+    confidence: float = knob(0.35, "claims with less confidence are dropped", "probability", ge=0, le=1)
 
 
 class Detectors(Section):
@@ -259,16 +266,7 @@ class Config(Section):
 
     def permission_problems(self) -> list[str]:
         """Imagery that must not be used: a line for each missing licence, attribution or permission."""
-        return [
-            f"imagery[{i}].{key} ({source.name}): empty; imagery without {meaning} is refused"
-            for i, source in enumerate(self.imagery)
-            for key, meaning in (
-                ("licence", "a licence"),
-                ("attribution", "attribution"),
-                ("osm_permission", "permission to use it for OSM"),
-            )
-            if not getattr(source, key).strip()
-        ]
+        return _permission_problems([source.model_dump() for source in self.imagery])
 
 
 def load(path: Path | str = DEFAULT_CONFIG) -> Config:
@@ -282,11 +280,11 @@ def load(path: Path | str = DEFAULT_CONFIG) -> Config:
         text = path.read_bytes().decode("utf-8")
     except FileNotFoundError:
         raise ConfigError(str(path), ["no such file; `mapgap init --bbox W,S,E,N` writes one"]) from None
-    except (OSError, UnicodeDecodeError) as error:
+    except (OSError, ValueError) as error:
         raise ConfigError(str(path), [f"cannot be read: {error}"]) from None
     try:
         values = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
+    except (ValueError, RecursionError) as error:
         raise ConfigError(str(path), [f"not valid TOML: {error}"]) from None
     return parse(values, str(path), path.resolve().parent)
 
@@ -300,22 +298,27 @@ def parse(values: dict[str, Any], source: str, base: Path) -> Config:
     try:
         config = Config.model_validate(values)
     except ValidationError as error:
-        raise ConfigError(source, [_problem(e) for e in error.errors()]) from None
-    config = config.model_copy(
-        update={
-            "data_dir": _below(base, config.data_dir),
-            "area": config.area.model_copy(update={"polygon": _below(base, config.area.polygon)}),
-            "database": config.database.model_copy(
-                update={"password_file": _below(base, config.database.password_file)}
-            ),
-            "publish": config.publish.model_copy(update={"dir": _below(base, config.publish.dir)}),
-            "imagery": tuple(s.model_copy(update={"url": _local_url(base, s.url)}) for s in config.imagery),
-        }
-    )
+        given = values.get("imagery")
+        sources = [entry if isinstance(entry, dict) else {} for entry in given] if isinstance(given, list) else []
+        problems = [*map(_problem, error.errors()), *_permission_problems(sources)]
+        raise ConfigError(source, problems) from None
     problems = config.permission_problems()
     if problems:
         raise ConfigError(source, problems)
-    return config
+    try:
+        return config.model_copy(
+            update={
+                "data_dir": _below(base, config.data_dir),
+                "area": config.area.model_copy(update={"polygon": _below(base, config.area.polygon)}),
+                "database": config.database.model_copy(
+                    update={"password_file": _below(base, config.database.password_file)}
+                ),
+                "publish": config.publish.model_copy(update={"dir": _below(base, config.publish.dir)}),
+                "imagery": tuple(s.model_copy(update={"url": _local_url(base, s.url)}) for s in config.imagery),
+            }
+        )
+    except RuntimeError as error:  # a path below ~somebody who has no home
+        raise ConfigError(source, [f"a path begins with ~: {error}"]) from None
 
 
 def password(database: Database) -> str | None:
@@ -338,7 +341,7 @@ def password(database: Database) -> str | None:
                     [f"{database.password_file} is readable by others (mode {stat.S_IMODE(mode):04o}); chmod 600 it"],
                 )
             return database.password_file.read_text().strip()
-        except OSError as error:
+        except (OSError, UnicodeDecodeError) as error:
             raise ConfigError("database.password_file", [f"cannot be read: {error}"]) from None
     return None
 
@@ -391,7 +394,21 @@ def _toml(value: Any) -> str:
         return value.isoformat()
     if isinstance(value, (list, tuple)):
         return "[" + ", ".join(_toml(v) for v in value) + "]"
-    return json.dumps(str(value), ensure_ascii=False)
+    return json.dumps(str(value), ensure_ascii=False).replace("\x7f", "\\u007f")
+
+
+def _permission_problems(sources: list[dict[str, Any]]) -> list[str]:
+    """What the sources of imagery, given as dictionaries of whatever, lack to be used at all."""
+    return [
+        f"imagery[{i}].{key} ({source.get('name', 'without a name')}): empty; imagery without {meaning} is refused"
+        for i, source in enumerate(sources)
+        for key, meaning in (
+            ("licence", "a licence"),
+            ("attribution", "attribution"),
+            ("osm_permission", "permission to use it for OSM"),
+        )
+        if isinstance(text := source.get(key, ""), str) and not text.strip()
+    ]
 
 
 def _problem(error: Any) -> str:

@@ -125,8 +125,8 @@ def surface(
     inside = local.cover([shape])
     if not inside.any():
         return None
-    ring = local.cover([around.difference(shape.buffer(RING_M[0], join_style="mitre"))])
-    walls = local.cover([shape.difference(shape.buffer(-WALL_BAND_M))])
+    ring = local.cover([around]) & ~local.cover([shape.buffer(RING_M[0], join_style="mitre")])
+    walls = inside & ~local.cover([shape.buffer(-WALL_BAND_M, join_style="mitre")])
     window = np.s_[r0 - radius : r1 + radius, c0 - radius : c1 + radius]
     footprint = seen.footprint[window]
     if taken is not None:

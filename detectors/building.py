@@ -29,7 +29,7 @@ from shapely.geometry.base import BaseGeometry
 from detectors.alignment import Seen, Surface, common_shift, polygon_of, surface
 from detectors.base import EARTH_RADIUS_M, Claim, Frame, OsmFeature, Scene
 from detectors.building_tags import is_cover, may_be_judged
-from detectors.confidence import CONFIDENCE
+from detectors.confidence import CONFIDENCE, log_area
 from detectors.roofs import cut_roofs
 from detectors.vectorize.raster import Grid
 
@@ -43,7 +43,7 @@ class BuildingSettings:
     gone: float = 0.25
     min_shift: float = 2.0
     max_shift: float = 6.5
-    confidence: float = 0.0
+    confidence: float = 0.35
     trust_undated_imagery: bool = False
 
 
@@ -189,10 +189,15 @@ class BuildingDetector:
         return claims
 
     def _misplaced(self, placed: Sequence[Placed], block: _Block) -> list[Claim]:
-        claims = []
-        for p in placed:
+        """Where two fit the same ground better, it is for the one that gains more; of the other nothing is said."""
+        claims: list[Claim] = []
+        taken: list[Polygon] = []
+        for p in sorted(placed, key=lambda p: -p.gain):
             polygon = translate(p.mapped.polygon, *p.shift)
-            if self._is_misplaced(p) and polygon.area >= self.settings.min_area and block.sees(polygon):
+            if not self._is_misplaced(p) or any(_overlap(polygon, other) > MAX_OVERLAP for other in taken):
+                continue
+            taken.append(polygon)
+            if polygon.area >= self.settings.min_area and block.sees(polygon):
                 measures = {"here": p.here, "there": p.there, "gain": p.gain, "distance": p.distance}
                 claims.append(block.claim("misplaced", polygon, p.mapped.feature, measures, p.shift))
         return claims
@@ -221,6 +226,8 @@ class BuildingDetector:
 NEARBY_M = 4.0
 #: A building is misplaced when its score rises by at least so much at the better place.
 MISPLACED_GAIN = 0.15
+#: Two buildings that overlap by more (intersection over union) cannot both stand where they fit best.
+MAX_OVERLAP = 0.1
 #: Imagery must reach this far beyond whatever is claimed, metres.
 SIGHT_M = 1.5
 #: A footprint that the map covers more than this leaves no question, share of its area.
@@ -271,7 +278,7 @@ class _Block:
         """
         on_map = translate(polygon, -self.shift[0], -self.shift[1])
         chip = self.scene.chip
-        confidence = CONFIDENCE[kind]({**measures, "log_area": math.log(polygon.area)})
+        confidence = CONFIDENCE[kind]({**measures, "log_area": log_area(polygon.area)})
         return Claim(
             detector=BuildingDetector.name,
             kind=kind,
@@ -311,13 +318,21 @@ def _placed(m: Mapped, scores: Surface, max_shift: float) -> Placed:
     )
 
 
+def _overlap(one: Polygon, other: Polygon) -> float:
+    """Intersection over union."""
+    one, other = shapely.make_valid(one), shapely.make_valid(other)
+    shared = one.intersection(other).area
+    return shared / (one.area + other.area - shared)
+
+
 def _uncovered_share(geometry: BaseGeometry, others: Sequence[BaseGeometry]) -> float:
     """Share of the geometry's area that none of the others covers."""
-    touching = [o for o in others if o.intersects(geometry)]
+    geometry = shapely.make_valid(geometry)
+    touching = [o for o in map(shapely.make_valid, others) if o.intersects(geometry)]
     if not touching:
         return 1.0
-    cover = shapely.union_all([shapely.make_valid(o) for o in touching])
-    return 1.0 - geometry.intersection(cover).area / geometry.area
+    cover = shapely.union_all([o.intersection(geometry) for o in touching])
+    return 1.0 - cover.area / geometry.area
 
 
 def _frame_around(geometry: BaseGeometry) -> Frame:

@@ -13,6 +13,15 @@ from dataclasses import dataclass
 from types import MappingProxyType
 
 
+#: Larger buildings than this are not more certain for being larger, square metres.
+LARGE_M2 = 300.0
+
+
+def log_area(area_m2: float) -> float:
+    """The measure that stands for a building's size."""
+    return math.log(min(area_m2, LARGE_M2))
+
+
 @dataclass(frozen=True)
 class Logistic:
     """p = 1 / (1 + exp(-(intercept + sum of weight x measure)))."""
@@ -29,8 +38,10 @@ class Logistic:
 #: Kind of claim -> its regression. The measures are described where `detectors.building` takes them.
 CONFIDENCE: Mapping[str, Logistic] = MappingProxyType(
     {
-        "missing": Logistic(-18.0, {"seen": 12.0, "fit": 5.0, "log_area": 1.5}),
-        "gone": Logistic(0.0, {"here": -6.0, "nearby": -2.0, "log_area": 0.6}),
-        "misplaced": Logistic(-1.0, {"gain": 2.0, "there": 3.0, "here": 1.5, "distance": -0.5, "log_area": 0.1}),
+        "missing": Logistic(-16.636, {"seen": 12.318, "fit": 3.656, "log_area": 1.289}),
+        "gone": Logistic(-6.181, {"here": -8.449, "nearby": -5.428, "log_area": 2.335}),
+        "misplaced": Logistic(
+            -7.916, {"here": 13.035, "there": -8.302, "gain": 9.595, "distance": 0.303, "log_area": 1.007}
+        ),
     }
 )

@@ -14,10 +14,11 @@ from detectors.vectorize.raster import Grid
 
 #: Footprint probability from which a pixel is roof.
 ROOF_LEVEL = 0.5
-#: How much surer of inside than of wall the network must be in the core of a building.
-CORE_LEVEL = 0.3
+#: How much surer of inside than of wall the network is in the core of a building. Higher levels cut flat roofs along
+#: their parapets: at 0.3 twice as many missing buildings fell into pieces.
+CORE_LEVEL = 0.0
 #: Cores smaller than this are no building of their own, square metres.
-MIN_CORE_M2 = 4.0
+MIN_CORE_M2 = 10.0
 #: Roof this near to a mapped outline is explained by it: outlines are drawn to about a metre.
 COVER_BUFFER_M = 0.9
 #: Threads and spurs of roof narrower than this are cut off before anything is drawn, metres.

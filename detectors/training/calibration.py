@@ -24,7 +24,7 @@ from shapely.geometry import Polygon
 
 from detectors.base import Claim, Frame, OsmFeature, Scene
 from detectors.building import BuildingDetector, BuildingSettings
-from detectors.confidence import Logistic
+from detectors.confidence import Logistic, log_area
 from detectors.segmentation import Bundle, open_engine, segment
 from detectors.training.config import TrainingConfig
 from detectors.training.evaluation import match_resolution
@@ -116,7 +116,7 @@ def judge_claims(claims: Sequence[Claim], spoilt: SpoiltMap, frame: Frame) -> li
     return [
         Sample(
             claim.kind,
-            {**claim.evidence, "log_area": math.log(claim.evidence["area_m2"])},
+            {**claim.evidence, "log_area": log_area(claim.evidence["area_m2"])},
             id(claim) in right if claim.kind == "missing" else claim.osm in wrong_objects[claim.kind],
         )
         for claim in claims

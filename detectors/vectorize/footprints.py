@@ -77,7 +77,7 @@ def square(polygon: Polygon, gsd: float) -> Polygon:
         A valid polygon without holes smaller than 4 m2, of about the same area.
     """
     holes = [ring for ring in polygon.interiors if Polygon(ring).area >= 4.0]
-    region = Polygon(polygon.exterior, holes)
+    region = _largest(shapely.make_valid(Polygon(polygon.exterior, holes)))
     rectangle = region.minimum_rotated_rectangle
     if not isinstance(rectangle, Polygon) or rectangle.area == 0:
         return region
@@ -93,7 +93,8 @@ def square(polygon: Polygon, gsd: float) -> Polygon:
     squared = _turn_edges(simple, _main_direction(rectangle))
     if squared is not None and _iou(squared, region) >= SQUARED_IOU:
         return shapely.normalize(squared)
-    return shapely.normalize(_largest(shapely.make_valid(simple))) if not simple.is_empty else region
+    simple = _largest(shapely.make_valid(simple))
+    return region if simple.is_empty else shapely.normalize(simple)
 
 
 def _main_direction(rectangle: Polygon) -> float:
