@@ -105,7 +105,7 @@ class Tiling(Section):
 
     zoom: int = knob(19, "zoom of the tiles that are looked at; 256 px tiles", "zoom level", ge=10, le=22)
     block: int = knob(4, "tiles along one side of a block that is judged as one image", "tiles", ge=1, le=16)
-    margin: int = knob(64, "context around a block, segmented but not judged", "pixels", ge=0, le=256)
+    margin: int = knob(96, "context around a block, segmented but not judged", "pixels", ge=0, le=256)
     mode: Literal["boundary_only", "full_area", "hybrid"] = knob(
         "hybrid", "what a changed polygon expires: its boundary, all its tiles, or all up to full_area_limit"
     )
@@ -379,7 +379,7 @@ def _render_knobs(section: Section) -> list[str]:
         unit = f" ({extra['unit']})" if isinstance(extra, dict) else ""
         shown = f"# {name} =" if value is None else f"{name} = {_toml(value)}"
         comment = f"{info.description}{unit}"
-        if not info.is_required() and value is not None and info.default != value:
+        if not info.is_required() and value is not None and info.default not in (value, ""):
             comment += f"; default {_toml(info.default) if info.default is not None else 'none'}"
         lines.append(f"{shown:<34} # {comment}")
     return lines

@@ -11,7 +11,7 @@ Shifts are (east, north) in metres from the mapped place to the place seen.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import cv2
@@ -101,13 +101,18 @@ class Surface:
 
 
 def surface(
-    shape: BaseGeometry, seen: Seen, grid: Grid, radius_m: float, taken: np.ndarray | None = None
+    shape: BaseGeometry,
+    seen: Seen,
+    grid: Grid,
+    radius_m: float,
+    taken: Callable[[tuple[slice, slice]], np.ndarray] | None = None,
 ) -> Surface | None:
     """Score an outline at every shift up to `radius_m`.
 
     Args:
         shape: polygon in local metres.
-        taken: bool [H, W], ground that is already explained by other buildings: roof there hardly counts for this one.
+        taken: gives for a window of the grid bool [h, w]: ground that is already explained by other buildings; roof
+            there hardly counts for this one.
 
     Returns:
         None where the outline with its ring and radius does not lie on the chip.
@@ -130,7 +135,7 @@ def surface(
     window = np.s_[r0 - radius : r1 + radius, c0 - radius : c1 + radius]
     footprint = seen.footprint[window]
     if taken is not None:
-        footprint = np.where(taken[window], footprint * TAKEN_SHARE, footprint)
+        footprint = np.where(taken(window), footprint * TAKEN_SHARE, footprint)
     mean_inside = _slide(footprint, inside)
     total = mean_inside + WALL_WEIGHT * _slide(seen.wall[window], walls)
     if ring.any():

@@ -16,11 +16,12 @@ Claims are made in the map's frame: the common shift is taken out of their geome
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
 
 import numpy as np
+import rasterio
 import shapely
 from shapely.affinity import translate
 from shapely.geometry import Point, Polygon
@@ -31,6 +32,8 @@ from detectors.base import EARTH_RADIUS_M, Claim, Frame, OsmFeature, Scene
 from detectors.building_tags import is_cover, may_be_judged
 from detectors.confidence import CONFIDENCE, log_area
 from detectors.roofs import cut_roofs
+from detectors.vectorize.footprints import width_of
+from detectors.vectorize.matching import Cover
 from detectors.vectorize.raster import Grid
 
 
@@ -96,6 +99,10 @@ class BuildingDetector:
         return "building" in tags or is_cover(tags)
 
     def compare(self, scene: Scene) -> list[Claim]:
+        with rasterio.Env():  # entered once, not anew for each of thousands of outlines
+            return self._compare(scene)
+
+    def _compare(self, scene: Scene) -> list[Claim]:
         frame = scene.chip.frame
         grid = Grid.of(frame)
         seen = _seen(scene)
@@ -105,16 +112,19 @@ class BuildingDetector:
         placed = self._place(moved, seen, grid)
         block = _Block(scene, frame, grid, seen, shift)
         claims = [*self._gone(placed, block), *self._misplaced(placed, block), *self._missing(moved, placed, block)]
+        sure = [c for c in claims if c.confidence >= self.settings.confidence and block.owns(c.geometry)]
+        tree = shapely.STRtree([f.geometry for f in scene.features])
+        named = {f.ref: f for f in scene.features}
         return [
             c
-            for c in claims
-            if c.confidence >= self.settings.confidence and block.owns(c.geometry) and self.holds(c, scene.features)
+            for c in sure
+            if self.holds(c, [named[c.osm]] if c.osm else [scene.features[i] for i in tree.query(c.geometry)])
         ]
 
     def holds(self, claim: Claim, features: Sequence[OsmFeature]) -> bool:
         match claim.kind:
             case "missing":
-                return _uncovered_share(claim.geometry, [f.geometry for f in features]) > 0.5
+                return Cover([f.geometry for f in features]).uncovered_share(claim.geometry) > 0.5
             case "gone":
                 return any(f.ref == claim.osm and may_be_judged(f.tags) for f in features)
             case "misplaced":
@@ -168,12 +178,15 @@ class BuildingDetector:
         total = np.bincount(owner.ravel(), weights=seen.footprint.ravel(), minlength=len(moved) + 1)
         fits = total >= 0.5 * np.maximum(count, 1)
         fits[0] = False
-        explained = fits[owner]
         placed = []
         for number, m in enumerate(moved, start=1):
             if not m.judged:
                 continue
-            scores = surface(m.polygon, seen, grid, self.settings.max_shift, taken=explained & (owner != number))
+            taken = _taken(owner, fits, number)
+            # Where a large building leaves no room to be moved on the chip, it is judged where it is.
+            scores = surface(m.polygon, seen, grid, self.settings.max_shift, taken) or surface(
+                m.polygon, seen, grid, 0.0, taken
+            )
             if scores is not None:
                 placed.append(_placed(m, scores, self.settings.max_shift))
         return placed
@@ -208,13 +221,13 @@ class BuildingDetector:
     def _missing(self, moved: Sequence[Mapped], placed: Sequence[Placed], block: _Block) -> list[Claim]:
         cover = [m.polygon for m in moved]
         cover += [translate(p.mapped.polygon, *p.shift) for p in placed if self._is_misplaced(p)]
+        outlines = Cover(cover)
         claims = []
         for footprint in cut_roofs(block.seen, cover, block.grid):
             polygon, seen = footprint.polygon, footprint.confidence
-            if polygon.area < self.settings.min_area or seen < self.settings.missing or _width(polygon) < MIN_WIDTH_M:
+            if polygon.area < self.settings.min_area or seen < self.settings.missing or width_of(polygon) < MIN_WIDTH_M:
                 continue
-            uncovered = _uncovered_share(polygon, cover)
-            if uncovered < MIN_UNCOVERED or not block.sees(polygon):
+            if outlines.uncovered_share(polygon) < MIN_UNCOVERED or not block.sees(polygon):
                 continue
             scores = surface(polygon, block.seen, block.grid, 0.0)
             fit = float(scores.total[0, 0] - scores.inside[0, 0]) if scores else 0.0
@@ -325,14 +338,20 @@ def _overlap(one: Polygon, other: Polygon) -> float:
     return shared / (one.area + other.area - shared)
 
 
-def _uncovered_share(geometry: BaseGeometry, others: Sequence[BaseGeometry]) -> float:
-    """Share of the geometry's area that none of the others covers."""
-    geometry = shapely.make_valid(geometry)
-    touching = [o for o in map(shapely.make_valid, others) if o.intersects(geometry)]
-    if not touching:
-        return 1.0
-    cover = shapely.union_all([o.intersection(geometry) for o in touching])
-    return 1.0 - cover.area / geometry.area
+def _taken(owner: np.ndarray, fits: np.ndarray, number: int) -> Callable[[tuple[slice, slice]], np.ndarray]:
+    """Ground under other buildings that fit where they are, for windows of the grid.
+
+    Args:
+        owner: int32 [H, W], number of the building drawn there, 0 for none.
+        fits: bool by number.
+        number: the building that asks.
+    """
+
+    def within(window: tuple[slice, slice]) -> np.ndarray:
+        there = owner[window]
+        return fits[there] & (there != number)
+
+    return within
 
 
 def _frame_around(geometry: BaseGeometry) -> Frame:
@@ -341,9 +360,3 @@ def _frame_around(geometry: BaseGeometry) -> Frame:
     x = math.radians(point.x) * EARTH_RADIUS_M
     y = math.asinh(math.tan(math.radians(point.y))) * EARTH_RADIUS_M
     return Frame((x - 1, y - 1, x + 1, y + 1), (1, 1))
-
-
-def _width(polygon: Polygon) -> float:
-    """About how wide a polygon is: twice its area over its length, metres."""
-    perimeter = polygon.length
-    return 4 * polygon.area / perimeter if perimeter else 0.0

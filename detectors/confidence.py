@@ -12,7 +12,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 
-
 #: Larger buildings than this are not more certain for being larger, square metres.
 LARGE_M2 = 300.0
 

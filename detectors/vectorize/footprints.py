@@ -97,6 +97,12 @@ def square(polygon: Polygon, gsd: float) -> Polygon:
     return region if simple.is_empty else shapely.normalize(simple)
 
 
+def width_of(polygon: Polygon) -> float:
+    """About how wide a polygon is: twice its area over its length, metres."""
+    perimeter = polygon.length
+    return 4 * polygon.area / perimeter if perimeter else 0.0
+
+
 def _main_direction(rectangle: Polygon) -> float:
     """Angle of the rectangle's longer side in radians."""
     xy = np.asarray(rectangle.exterior.coords)

@@ -1,9 +1,10 @@
-"""Which outline is which: one to one, best overlap first."""
+"""Outlines against outlines: which is which, and what is left open."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
+import numpy as np
 import shapely
 from shapely.geometry.base import BaseGeometry
 
@@ -32,3 +33,18 @@ def match_outlines(found: Sequence[BaseGeometry], true: Sequence[BaseGeometry], 
             matched[i] = j
             taken.add(j)
     return matched
+
+
+class Cover:
+    """Outlines, to be asked how much of something they leave open. All in one coordinate system."""
+
+    def __init__(self, outlines: Sequence[BaseGeometry]):
+        self._outlines = shapely.make_valid(np.array(outlines, dtype=object))
+        self._tree = shapely.STRtree(self._outlines)
+
+    def uncovered_share(self, geometry: BaseGeometry) -> float:
+        """Share of the geometry's area that no outline covers."""
+        geometry = shapely.make_valid(geometry)
+        touching = self._outlines[self._tree.query(geometry, predicate="intersects")]
+        covered = shapely.union_all(shapely.intersection(touching, geometry)).area if len(touching) else 0.0
+        return 1.0 - covered / geometry.area
