@@ -265,7 +265,7 @@ class _Block:
         return west <= point.x < east and south < point.y <= north
 
     def sees(self, polygon: Polygon) -> bool:
-        """Whether there is imagery all over the polygon (local metres) and `SIGHT_M` around: half a roof tells nothing."""
+        """Whether imagery covers the polygon (local metres) and `SIGHT_M` around it: half a roof tells nothing."""
         around = polygon.buffer(SIGHT_M, join_style="mitre")
         west, south, east, north = around.bounds
         c0, r0 = (math.floor(v) for v in ~self.grid.transform @ (west, north))
