@@ -45,7 +45,7 @@ lint: env ## style (ruff)
 	  --target-version py311 daemon detectors tests
 
 bench: env ## times, memory and throughput, printed as tables
-	$(BIN)/python -m pytest -q -s tests/benchmarks
+	$(BIN)/python -m pytest -q -s tests/benchmarks -o python_files='bench_*.py' -m benchmark
 
 wheel: env ## build dist/mapgap-*.whl
 	$(BIN)/python -m pip wheel --quiet --disable-pip-version-check --no-deps --wheel-dir dist .

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import math
 import shutil
 import tempfile
@@ -11,7 +12,7 @@ from pathlib import Path
 
 from daemon.config import Config
 from daemon.db import open_database
-from daemon.errors import MapgapError
+from daemon.errors import ConfigError, ImageryError, MapgapError, PublishError, StorageFull
 from daemon.eyes import open_eyes
 from daemon.imagery import Imagery
 from daemon.osm import AreaOfInterest, OsmStore
@@ -22,6 +23,8 @@ from detectors.errors import BundleMismatch, ModelError
 
 #: Less free space than this is worth a warning, bytes.
 SCARCE = 2 * 1024**3
+#: Red, green, blue: what all sources of imagery give.
+BANDS = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +63,7 @@ def _area(config: Config) -> str:
 
 
 def _data_dir(config: Config) -> str:
-    free = _writable(config.data_dir)
+    free = _writable(config.data_dir, "data_dir")
     scarce = "; that is scarce, see client.cache" if free < SCARCE else ""
     return f"{config.data_dir}: writable, {free / 1024**3:.1f} GiB free{scarce}"
 
@@ -68,7 +71,7 @@ def _data_dir(config: Config) -> str:
 def _publish_dir(config: Config) -> str:
     if config.publish.dir is None:
         return "publish.dir is not set: nothing is written"
-    _writable(config.publish.dir)
+    _writable(config.publish.dir, "publish.dir")
     return f"{config.publish.dir}: writable" + ("; dry_run: nothing will be written" if config.publish.dry_run else "")
 
 
@@ -91,26 +94,32 @@ def _replication(config: Config) -> str:
 
 def _imagery(config: Config) -> str:
     if not config.imagery:
-        raise MapgapError("no [[imagery]] source is configured; nothing can be looked at")
+        raise ImageryError("no [[imagery]] source is configured; nothing can be looked at")
     with Imagery.open(config) as imagery:
         problems = imagery.check()
     if problems:
-        raise MapgapError("; ".join(problems))
+        raise ImageryError("; ".join(problems))
     undated = [s.name for s in config.imagery if s.acquired is None]
     note = (
         f"; no date for {', '.join(undated)}: no 'gone' or 'misplaced' claims from there (see acquired)"
         if undated and config.detectors.unknown_date == "trust_osm"
         else ""
     )
-    return f"{len(config.imagery)} source(s), licence, attribution and permission stated, a tile read from each{note}"
+    asked = "a tile read from each" if config.area.bbox else "each opened; servers are tried only in an area.bbox"
+    return f"{len(config.imagery)} source(s), licence, attribution and permission stated, {asked}{note}"
 
 
 def _model(config: Config) -> str:
     eyes = open_eyes(config, cache=None)
     if not eyes:
-        raise MapgapError("no detector is enabled; nothing can be found")
+        raise ConfigError("detectors", ["building.enabled: false; no detector is enabled, nothing can be found"])
     area = AreaOfInterest.of(config.area)
     for eye in eyes:
+        if eye.bundle.card.bands != BANDS:
+            raise BundleMismatch(
+                f"model {eye.bundle.identity} takes {eye.bundle.card.bands} bands, imagery is read as {BANDS}; "
+                "use a model trained on such imagery"
+            )
         low, high = eye.bundle.card.gsd_range_m
         if area is not None:
             west, south, east, north = area.bounds
@@ -125,9 +134,20 @@ def _model(config: Config) -> str:
     return ", ".join(f"{eye.detector.name}: {eye.bundle.identity} on {eye.engine.name}" for eye in eyes)
 
 
-def _writable(directory: Path) -> int:
-    """Prove that a file can be written; returns the free bytes."""
-    directory.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryFile(dir=directory) as probe:
-        probe.write(b"mapgap")
-    return shutil.disk_usage(directory).free
+def _writable(directory: Path, key: str) -> int:
+    """Prove that a file can be written; returns the free bytes.
+
+    Raises:
+        PublishError, StorageFull: it cannot.
+    """
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=directory) as probe:
+            probe.write(b"mapgap")
+        return shutil.disk_usage(directory).free
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise StorageFull(f"{key} {directory}: no space left on device; make room there") from None
+        raise PublishError(
+            f"{key} {directory}: cannot be written ({error.strerror}); let this user write there, or name another"
+        ) from None

@@ -5,6 +5,7 @@ What a command needs is imported when it runs, so that `--help` and shell comple
 
 from __future__ import annotations
 
+import errno
 import logging
 import sys
 import threading
@@ -19,7 +20,7 @@ from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, T
 
 from daemon import __version__
 from daemon.config import DEFAULT_CONFIG, Config, load
-from daemon.errors import MapgapError
+from daemon.errors import MapgapError, StorageFull
 from daemon.log import set_up_log
 from daemon.signals import stop_on_signals
 from detectors.errors import ModelError
@@ -95,11 +96,10 @@ class Bbox(click.ParamType):
         try:
             west, south, east, north = (float(v) for v in value.split(","))
         except ValueError:
-            self.fail(
-                f"{value!r}: expected four numbers west,south,east,north in degrees, e.g. 9.47,47.04,9.64,47.28",
-                param,
-                ctx,
-            )
+            west = south = east = north = 0.0
+        if not (-180 <= west < east <= 180 and -90 <= south < north <= 90):
+            wanted = "four numbers west,south,east,north in degrees, e.g. 9.47,47.04,9.64,47.28"
+            self.fail(f"{value!r}: expected {wanted}", param, ctx)
         return west, south, east, north
 
 
@@ -112,6 +112,13 @@ class Commands(click.Group):
         except (MapgapError, ModelError) as error:
             click.echo(f"mapgap: {error}", err=True)
             ctx.exit(error.exit_code)
+        except BrokenPipeError:
+            raise  # click knows what to do about a reader that went away
+        except OSError as error:
+            full = error.errno in (errno.ENOSPC, errno.EDQUOT)
+            hint = "; make room there" if full else ""
+            click.echo(f"mapgap: {error.filename or 'a file'}: {error.strerror or error}{hint}", err=True)
+            ctx.exit(StorageFull.exit_code if full else MapgapError.exit_code)
 
 
 @click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
@@ -166,6 +173,8 @@ def init(
 
     imagery = OPEN_AERIAL_MAP
     if imagery_url:
+        if "://" not in imagery_url and out.resolve().parent != Path.cwd():
+            imagery_url = str(Path(imagery_url).expanduser().absolute())  # as seen from here, not from the file
         kind = "geotiff" if imagery_url.lower().endswith((".tif", ".tiff")) else "xyz"
         imagery = Imagery(
             name="imagery",
@@ -232,6 +241,8 @@ def once(config_path: Path) -> None:
     """One full cycle: apply what is new, look at what is due, write the files; then leave."""
     with open_pipeline(config_path) as pipeline:
         for name, stage in pipeline.stages.items():
+            if pipeline.stop.is_set():
+                return
             portions = 1
             while stage() and not pipeline.stop.is_set():
                 portions += 1
@@ -273,7 +284,12 @@ def status(as_json: bool, config_path: Path) -> None:
 
 @main.command()
 @click.option(
-    "--format", "fmt", type=click.Choice(["geojson", "maproulette", "osmose"]), default="geojson", show_default=True
+    "--format",
+    "fmt",
+    type=click.Choice(["geojson", "maproulette", "osmose"]),
+    default="geojson",
+    show_default=True,
+    help="What to write.",
 )
 @click.option("--out", type=click.Path(path_type=Path), help="File to write; default: standard output.")
 @click.option("--bbox", type=Bbox(), help="Only what touches this box, in degrees.")
@@ -285,7 +301,13 @@ def status(as_json: bool, config_path: Path) -> None:
     type=click.Choice(["open", "published", "closed"]),
     help="Repeatable; default: open and published.",
 )
-@click.option("--min-confidence", type=click.FloatRange(0, 1), default=0.0, show_default=True)
+@click.option(
+    "--min-confidence",
+    type=click.FloatRange(0, 1),
+    default=0.0,
+    show_default=True,
+    help="Leave out what is less sure.",
+)
 @CONFIG
 def export(
     fmt: str,

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import sys
+from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 
 from daemon.config import Config
 from daemon.db import Database
-from daemon.errors import PublishError
+from daemon.errors import PublishError, StorageFull
 from daemon.publish import ExportContext, Filter, ImageryCredit, export
 
 
@@ -23,19 +25,28 @@ def write_export(db: Database, fmt: str, out: Path | None, chosen: Filter, conte
     """Write an export to a file, or to standard output; returns how many discrepancies it holds.
 
     Raises:
-        PublishError: the file cannot be written; what was there before is as it was.
+        PublishError: it cannot be written; a file that was there before is as it was.
+        StorageFull: no room for it; the same holds.
+        BrokenPipeError: whoever read standard output went away.
     """
-    if out is None:
-        count = export(db, fmt, sys.stdout.buffer, chosen, context)
-        sys.stdout.buffer.flush()
-        return count
-    draft = out.with_name(f".{out.name}.new")
     try:
-        with draft.open("wb") as file:
-            count = export(db, fmt, file, chosen, context)
-        os.replace(draft, out)
+        if out is None:
+            count = export(db, fmt, sys.stdout.buffer, chosen, context)
+            sys.stdout.buffer.flush()
+            return count
+        draft = out.with_name(f".{out.name}.new")
+        try:
+            with draft.open("wb") as file:
+                count = export(db, fmt, file, chosen, context)
+            os.replace(draft, out)
+        finally:
+            with suppress(OSError):
+                draft.unlink()
+        return count
+    except BrokenPipeError:
+        raise
     except OSError as error:
-        raise PublishError(f"{out}: cannot be written: {error.strerror}") from None
-    finally:
-        draft.unlink(missing_ok=True)
-    return count
+        name = out or "standard output"
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise StorageFull(f"{name}: no space left on device; make room there") from None
+        raise PublishError(f"{name}: cannot be written: {error.strerror}") from None

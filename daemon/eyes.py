@@ -20,6 +20,7 @@ from daemon.imagery.cache import Cache
 from detectors.base import Chip, Claim, Detector, OsmFeature, Probabilities, Scene
 from detectors.building import BuildingDetector, BuildingSettings
 from detectors.segmentation import Bundle, Engine, open_engine, segment
+from detectors.segmentation.stitching import check_fit
 
 log = logging.getLogger(__name__)
 
@@ -37,7 +38,11 @@ class Eye:
         """Segment a chip, or remember having done so.
 
         Probabilities are kept in 1/255 steps; a fresh answer is rounded the same, so that both are equal.
+
+        Raises:
+            BundleMismatch: the model was not made for such imagery, whatever the cache still holds.
         """
+        check_fit(chip, self.bundle)
         key = f"probabilities/{self.bundle.identity}/{_digest(chip)}"
         kept = self.cache.get(key) if self.cache else None
         steps = _decode(kept, len(self.bundle.card.classes), chip.valid.shape) if kept else None

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import math
 import os
 from datetime import date
 from pathlib import Path
 
-from daemon.config import Area, Bbox, Client, Config, Imagery, parse, render
+from daemon.config import Area, Bbox, Building, Client, Config, Imagery, Tiling, parse, render
 from daemon.errors import ConfigError
+from daemon.tiling.grid import ground_sample_distance
+from detectors.segmentation import Bundle
 
 #: The world-wide mosaic of OpenAerialMap: all of it is CC BY 4.0 and may be traced in OSM.
 OPEN_AERIAL_MAP = Imagery(
@@ -39,7 +42,14 @@ def first_config(
         "imagery": [imagery.model_dump(exclude_none=True)],
     }
     parse(values, "mapgap init", Path.cwd())
-    return Config(area=Area(bbox=bbox, name=name), client=Client(contact=contact), imagery=(imagery,))
+    tiling = Tiling(zoom=_fitting_zoom((bbox[1] + bbox[3]) / 2))
+    return Config(area=Area(bbox=bbox, name=name), client=Client(contact=contact), tiling=tiling, imagery=(imagery,))
+
+
+def _fitting_zoom(lat: float) -> int:
+    """The zoom whose pixels are nearest to those that the shipped model was made for."""
+    card = Bundle.load(Building().model).card
+    return min(range(10, 23), key=lambda zoom: abs(math.log(ground_sample_distance(zoom, lat) / card.gsd_m)))
 
 
 def example() -> Config:

@@ -32,12 +32,12 @@ from daemon.discrepancies.recheck import no_longer_hold, recheck
 from daemon.discrepancies.reconcile import reconcile
 from daemon.errors import (
     DatabaseError,
-    DiscrepancyError,
-    ImageryError,
     LeaseLost,
+    MapgapError,
     NotBootstrapped,
     OsmDataError,
     SequenceGap,
+    StorageFull,
 )
 from daemon.exporting import context_of
 from daemon.eyes import Eye, detectors_of, open_eyes
@@ -49,6 +49,7 @@ from daemon.replication import ChangeFile, ReplicationSource, follow
 from daemon.tiling.expiry import Expired, expire
 from daemon.tiling.grid import TILE_PX, Block, Tile, tile_at
 from daemon.tiling.queue import LeasedBlock, complete, fail, give_back, lease_blocks, mark_dirty
+from detectors.errors import ModelError
 
 log = logging.getLogger(__name__)
 
@@ -213,12 +214,13 @@ class Pipeline:
             self._judge(leased)
         except LeaseLost as error:
             log.warning("%s", error, extra=where)
-        except (ImageryError, DiscrepancyError) as error:
-            log.warning("the block cannot be judged now: %s", error, extra=where)
-            with self.db.transaction() as cursor:
-                fail(cursor, leased, error, _now(), self.config.tiling)
-        except BaseException:
-            # Not the block's fault (the database or the model is gone, or the process is told to stop).
+        except BaseException as error:
+            if _is_of_the_block(error):
+                unknown = not isinstance(error, MapgapError)  # a fault of this program shows where it is
+                log.warning("the block cannot be judged now: %s", error, extra=where, exc_info=unknown)
+                with self.db.transaction() as cursor:
+                    fail(cursor, leased, error, _now(), self.config.tiling)
+                return
             with suppress(DatabaseError), self.db.transaction() as cursor:
                 give_back(cursor, leased)
             raise
@@ -299,6 +301,11 @@ class Pipeline:
                 feature=self.store.feature,
             )
         }
+
+
+def _is_of_the_block(error: BaseException) -> bool:
+    """Whether another block may fare better: not where database, model or disk are at fault, nor on a stop."""
+    return isinstance(error, Exception) and not isinstance(error, (DatabaseError, ModelError, StorageFull, MemoryError))
 
 
 def tiles_with_imagery(valid: np.ndarray, block: Block, margin: int) -> frozenset[Tile]:

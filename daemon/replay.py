@@ -13,7 +13,7 @@ import re
 import resource
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -29,9 +29,8 @@ from daemon.pipeline import Applied, Pipeline
 from daemon.publish.export import Filter, read_discrepancies
 from daemon.replication import follow
 from daemon.scoring import Counts, Found, Truth
-from daemon.tiling.grid import HALF_WORLD_M, TILE_PX
-from detectors.base import EARTH_RADIUS_M
-from detectors.segmentation import Bundle
+from daemon.tiling.grid import Block, ground_sample_distance
+from detectors.segmentation import Bundle, Card
 
 BASE = "base.osm.pbf"
 
@@ -110,7 +109,7 @@ def replay_config(directory: Path, data_dir: Path, model: str) -> Config:
             raise ReplayInvalid(f"{directory}: no {part} in it; a replay needs {BASE}, replication/ and imagery/")
     card = Bundle.load(model).card
     zooms = _zooms(directory / "imagery")
-    zoom = min(zooms, key=lambda z: abs(math.log(_gsd(z, zooms[z]) / card.gsd_m)))
+    zoom = _best_zoom(zooms, card)
     return Config(
         data_dir=data_dir,
         replication=Replication(url=_replication(directory / "replication").resolve().as_uri(), catch_up=1),
@@ -120,8 +119,8 @@ def replay_config(directory: Path, data_dir: Path, model: str) -> Config:
                 name="replay",
                 kind="xyz",
                 url=str((directory / "imagery").resolve()),
-                min_zoom=zoom,
-                max_zoom=zoom,
+                min_zoom=min(zooms),
+                max_zoom=max(zooms),
                 licence="as the provider of the folder states",
                 attribution="as the provider of the folder states",
                 osm_permission="replayed on this machine only; nothing is published",
@@ -294,8 +293,20 @@ def _zooms(imagery: Path) -> dict[int, int]:
     return rows
 
 
-def _gsd(zoom: int, row: int) -> float:
-    """Metres for one pixel in a row of 256 px tiles."""
-    size = 2 * HALF_WORLD_M / (1 << zoom)
-    y = HALF_WORLD_M - (row + 0.5) * size
-    return size / TILE_PX / math.cosh(y / EARTH_RADIUS_M)
+def _best_zoom(zooms: Mapping[int, int], card: Card) -> int:
+    """The zoom whose ground sample distance fits a model: one that the folder has, or else one level beside such a one.
+
+    Args:
+        zooms: zoom that the folder has -> a row of its tiles.
+    """
+    rows = dict(zooms)
+    for zoom, row in zooms.items():
+        rows.setdefault(zoom - 1, row // 2)
+        rows.setdefault(zoom + 1, row * 2)
+    low, high = card.gsd_range_m
+
+    def misfit(zoom: int) -> tuple[bool, bool, float]:
+        gsd = ground_sample_distance(zoom, Block(zoom, 0, rows[zoom], 1).lonlat()[1])
+        return not low <= gsd <= high, zoom not in zooms, abs(math.log(gsd / card.gsd_m))
+
+    return min(rows, key=misfit)

@@ -19,6 +19,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from shapely.errors import ShapelyError
 from shapely.geometry import box, shape
 from shapely.geometry.base import BaseGeometry
 
@@ -129,7 +130,7 @@ class Truth:
             )
         except OSError as error:
             raise TruthInvalid(f"{path}: cannot be read: {error.strerror}") from None
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
+        except (ValueError, KeyError, TypeError, AttributeError, ShapelyError) as error:
             raise TruthInvalid(f"{path}: not a truth file: {type(error).__name__}: {error}") from None
 
     def unseen_tiles(self, training: Mapping[str, Any], trained_on: Iterable[str]) -> frozenset[tuple[int, int]]:

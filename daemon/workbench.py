@@ -196,7 +196,13 @@ def _share(value: float | None) -> str:
 
 
 @main.command()
-@click.option("--out", type=click.Path(path_type=Path, file_okay=False), default=Path("demo-out"), show_default=True)
+@click.option(
+    "--out",
+    type=click.Path(path_type=Path, file_okay=False),
+    default=Path("demo-out"),
+    show_default=True,
+    help="Directory for the picture and the page.",
+)
 @click.option("--seed", type=int, default=7, show_default=True, help="Seed of the rendered town.")
 @click.option(
     "--data",

@@ -105,6 +105,22 @@ def _element(thing: Thing) -> str:
     return f'<{name} id="{thing.id}" version="{thing.version}" timestamp="{moment}"{place}>{inner}</{name}>'
 
 
+def end_state(base: Path, changes: Sequence[Path], out: Path) -> Path:
+    """The extract after all changes, made without the store: the last version of each object that is not deleted."""
+    last: dict[tuple[str, int], Thing] = {}
+    for path in (base, *changes):
+        for element in osmium.FileProcessor(str(path)):
+            kind = element.type_str()
+            last[kind, element.id] = Thing(
+                kind, element.id, element.version, int(element.timestamp.timestamp()), dict(element.tags),
+                (element.lon, element.lat) if kind == "n" and element.location.valid() else None,
+                [node.ref for node in element.nodes] if kind == "w" else (),
+                [(member.type, member.ref, member.role) for member in element.members] if kind == "r" else (),
+                element.deleted,
+            )
+    return write_extract(out, last.values())
+
+
 def rows_of(db: Database, tables: Sequence[str] = STATE) -> dict[str, list[str]]:
     """All rows of the tables, every column as text, sorted: equal means equal to the last bit."""
     with db.transaction() as cursor:

@@ -57,11 +57,15 @@ def migrate(db: Database, directory: Path | None = None) -> list[str]:
         DatabaseUnavailable: no connection.
     """
     migrations = load_migrations(directory)
-    with db.transaction() as cursor:
-        cursor.execute(query("lock_migrations"))
-        cursor.execute(query("migration_table_exists"))
-        if not cursor.fetchone()[0]:
-            cursor.execute(query("create_migration_table"))
+    try:
+        with db.transaction() as cursor:
+            cursor.execute(query("lock_migrations"))
+            cursor.execute(query("migration_table_exists"))
+            if not cursor.fetchone()[0]:
+                cursor.execute(query("create_migration_table"))
+    except psycopg2.ProgrammingError as error:
+        reason = " ".join(str(error).split())
+        raise MigrationError(f"no tables can be made in the database ({db.dsn}): {reason}") from error
     applied = []
     while (name := _apply_next(db, migrations)) is not None:
         applied.append(name)

@@ -91,7 +91,10 @@ def reconcile(
     matching = match(claims, known)
 
     pairs = [(claims[i], known[j]) for i, j in matching.live.items()]
-    changes = {row.key: change for claim, row in pairs if (change := _noticeable(claim, row))}
+    noticed = {row.key: change for claim, row in pairs if (change := _noticeable(claim, row))}
+    # What two blocks see a little differently, each as its own, stays as its owner drew it for as long as that sees it.
+    neighbours = {row.key for _, row in pairs if row.missed == 0 and not _owns(owned, row.point)}
+    changes = {key: change for key, change in noticed.items() if key not in neighbours}
     changed = [(claim, row) for claim, row in pairs if row.key in changes]
     returned = [(claims[i], known[j]) for i, j in matching.closed.items() if not _is_outdated(known[j], sequence)]
     silenced = sorted({known[j].key for j in matching.silenced.values()})
@@ -109,7 +112,7 @@ def reconcile(
     seen = [row.key for _, row in pairs + returned] + silenced
     if seen:
         cursor.execute(query("see_discrepancies"), {"keys": seen, "now": now})
-    _hand_over(cursor, [(claim, row) for claim, row in pairs if row.key not in changes], owned)
+    _hand_over(cursor, [(claim, row) for claim, row in pairs if row.key not in noticed], owned)
     if doubted:
         cursor.execute(query("miss_discrepancies"), {"keys": doubted})
 

@@ -113,3 +113,8 @@ def tile_at(lon: float, lat: float, z: int) -> Tile:
     x, y = fractional_tiles(np.array([lon]), np.array([lat]), z)
     last = (1 << z) - 1
     return Tile(z, min(int(x[0]), last), min(int(y[0]), last))
+
+
+def ground_sample_distance(zoom: int, lat: float) -> float:
+    """True metres that one pixel of a 256 px tile covers at a latitude in degrees."""
+    return 2 * HALF_WORLD_M / (1 << zoom) / TILE_PX * math.cos(math.radians(lat))

@@ -4,6 +4,7 @@
   omp_get_num_procs()). So the variable is set from this process's CPU affinity first.
 * MXNet uses `numpy.bool`, gone from NumPy since 1.24, while it is imported and while it runs.
 * On Python 3.12 and later it looks for `distutils.version`, gone from the standard library.
+* `nd.array` looks for the module `scipy.sparse.csr`, which warns today and is gone in SciPy 2.
 * Its ONNX exporter looks for `onnx.mapping`, gone from onnx since 1.15.
 
 Importing this module imports nothing heavy; `load_mxnet()` does.
@@ -63,6 +64,7 @@ def load_mxnet(threads: int = 0) -> ModuleType:
             f"MXNet cannot be loaded: {error}. Install mxnet 1.9.1 (Linux, or macOS on Intel), or set "
             'detectors.engine = "openvino"'
         ) from error
+    _forget_scipy(mxnet)
     log.debug("MXNet %s, OMP_NUM_THREADS=%s", mxnet.__version__, os.environ.get("OMP_NUM_THREADS"))
     return mxnet
 
@@ -101,6 +103,11 @@ def load_onnx_exporter():
     except ImportError as error:
         raise EngineUnavailable(f"onnx is needed to export a model: {error}; pip install onnx") from error
     return mx.onnx.export_model
+
+
+def _forget_scipy(mxnet: ModuleType) -> None:
+    """No sparse matrices here: `nd.array` asks each time for `scipy.sparse.csr`, which SciPy 2 will not have."""
+    mxnet.ndarray.utils.spsp = None
 
 
 class _Version(tuple):

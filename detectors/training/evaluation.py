@@ -136,10 +136,12 @@ def record_folds(bundle: Bundle, folds: Sequence[Bundle]) -> Bundle:
         counts = sum((PixelCounts(**record["pixels"]) for record in held_out.values()), PixelCounts())
         each[f"fold{fold.card.training['fold']}"] = counts.record()
         total += counts
+    rendered = bundle.card.training["config"]["rendered"]
+    without = ", without its drawn towns" if rendered["share"] and not rendered["in_folds"] else ""
     metrics = {
         **bundle.card.metrics, "held_out_folds": each, "held_out_total": total.record(),
-        "note": "held_out_*: models of the same recipe, each on tile columns it was not trained on; "
-                "unseen_places: this model; footprint pixels at probability 0.5",
+        "note": f"held_out_*: models of the same recipe{without}, each scored on tile columns it was not trained on; "
+                f"unseen_places: this model; footprint pixels at probability {THRESHOLD}",
     }
     return bundle.with_card(metrics=metrics)
 

@@ -16,9 +16,8 @@ from collections.abc import Iterator
 from datetime import datetime
 from pathlib import Path
 
-import osmium
 import pytest
-from osm_world import Thing, rows_of, write_extract, wrote
+from osm_world import end_state, rows_of, wrote
 
 from daemon.db import Database
 from daemon.osm import OsmStore, set_position
@@ -64,22 +63,6 @@ def moment_of(path: Path) -> datetime:
 def apply_one(cursor, sequence: int, path: Path) -> None:
     store.apply(cursor, path, sequence, moment_of(path))
     set_position(cursor, sequence, moment_of(path))
-
-
-def end_state(base: Path, changes: list[Path], out: Path) -> Path:
-    """The extract after all changes, made without the store: the last version of each object that is not deleted."""
-    last: dict[tuple[str, int], Thing] = {}
-    for path in (base, *changes):
-        for element in osmium.FileProcessor(str(path)):
-            kind = element.type_str()
-            last[kind, element.id] = Thing(
-                kind, element.id, element.version, int(element.timestamp.timestamp()), dict(element.tags),
-                (element.lon, element.lat) if kind == "n" and element.location.valid() else None,
-                [node.ref for node in element.nodes] if kind == "w" else (),
-                [(member.type, member.ref, member.role) for member in element.members] if kind == "r" else (),
-                element.deleted,
-            )
-    return write_extract(out, last.values())
 
 
 @pytest.fixture

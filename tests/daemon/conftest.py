@@ -1,18 +1,16 @@
-"""For whatever reads from the network: a web server to be scripted, a Fetcher, a clock of our own, a small disk."""
+"""For whatever reads from the network: a Fetcher, and a clock of our own."""
 
 from __future__ import annotations
 
-import subprocess
-import sys
-import textwrap
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
-from http_server import Web
+from town import town
 
 from daemon.fetch import Fetcher
+
+__all__ = ["town"]
 
 
 class Clock:
@@ -28,14 +26,6 @@ class Clock:
     def sleep(self, seconds: float) -> None:
         self.sleeps.append(seconds)
         self.now += seconds
-
-
-@pytest.fixture
-def web() -> Iterator[Web]:
-    """A web server on 127.0.0.1; see http_server.py."""
-    web = Web()
-    yield web
-    web.close()
 
 
 @pytest.fixture
@@ -62,34 +52,3 @@ def fetchers(clock: Clock) -> Iterator[Callable[..., Fetcher]]:
 def fetcher(fetchers: Callable[..., Fetcher]) -> Fetcher:
     """A Fetcher that does not try again."""
     return fetchers()
-
-
-@pytest.fixture
-def small_disk(tmp_path: Path) -> Callable[..., None]:
-    """Runs Python code that sees a file system of 256 kB at DISK (a Path); other names are given by keyword.
-
-    The disk is a tmpfs in a mount namespace of its own, so it needs no privileges and leaves nothing behind.
-    """
-    disk = tmp_path / "disk"
-    disk.mkdir()
-    mount = 'mount -t tmpfs -o size=256k none "$0" && exec "$@"'
-
-    def within(*command: str) -> subprocess.CompletedProcess[str]:
-        whole = ["unshare", "--user", "--map-root-user", "--mount", "sh", "-c", mount, str(disk), *command]
-        root = Path(__file__).resolve().parents[2]
-        return subprocess.run(whole, capture_output=True, text=True, timeout=60, cwd=root, check=False)
-
-    try:
-        probe = within("true")
-    except FileNotFoundError:
-        pytest.skip("a small disk needs `unshare` of util-linux")
-    if probe.returncode != 0:
-        pytest.skip(f"a small disk needs user namespaces: {probe.stderr.strip()}")
-
-    def run(code: str, **names: str) -> None:
-        known = "".join(f"{name} = {value!r}\n" for name, value in names.items())
-        prelude = f"from pathlib import Path\nDISK = Path({str(disk)!r})\n{known}"
-        done = within(sys.executable, "-c", prelude + textwrap.dedent(code))
-        assert done.returncode == 0, done.stderr
-
-    return run
