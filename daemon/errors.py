@@ -8,7 +8,8 @@
     │   └── MigrationError              schema newer than the program, or a migration failed
     ├── ReplicationError            4
     │   ├── ReplicationUnavailable      time-out, 5xx, connection refused; worth another try
-    │   ├── ReplicationMissing          404 / 410: not there (yet), or never
+    │   ├── ReplicationMissing          404 / 410: not there
+    │   │   └── ReplicationNotYet           state.txt is ahead of its data; worth another try
     │   ├── ReplicationRefused          401 / 403 / other 4xx: asking again will not help
     │   ├── StateInvalid                state.txt is not a state file
     │   ├── SequenceGap                 the next file is not the successor of the last one
@@ -84,6 +85,10 @@ class ReplicationUnavailable(ReplicationError):
 
 class ReplicationMissing(ReplicationError):
     pass
+
+
+class ReplicationNotYet(ReplicationMissing):
+    transient = True
 
 
 class ReplicationRefused(ReplicationError):

@@ -11,6 +11,7 @@ Shifts are (east, north) in metres from the mapped place to the place seen.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -85,8 +86,11 @@ class Surface:
         masked = np.where(distance <= within, self.total - SHIFT_COST * distance, -np.inf)
         row, column = np.unravel_index(np.argmax(masked), masked.shape)
         offset = _summit(self.total, int(row), int(column))
-        shift = ((column - self.radius + offset[1]) * self.gsd, -(row - self.radius + offset[0]) * self.gsd)
-        return (float(shift[0]), float(shift[1])), float(masked[row, column])
+        east, north = (column - self.radius + offset[1]) * self.gsd, -(row - self.radius + offset[0]) * self.gsd
+        beyond = math.hypot(east - around[0], north - around[1]) / within if within else 0.0
+        if beyond > 1:  # the summit's fraction of a pixel
+            east, north = (a + (b - a) / beyond for a, b in zip(around, (east, north), strict=True))
+        return (float(east), float(north)), float(masked[row, column])
 
     def highest_inside(self, within: float) -> float:
         """The highest mean footprint probability at any shift of at most `within` metres."""
@@ -127,17 +131,20 @@ def surface(
     if c0 < radius or r0 < radius or c1 + radius > width or r1 + radius > height:
         return None
     local = grid.window(c0, r0, (r1 - r0, c1 - c0))
-    inside = local.cover([shape])
+    # One call draws all bands; where they overlap the later, inner one wins.
+    gap, core = (shape.buffer(m, join_style="mitre") for m in (RING_M[0], -WALL_BAND_M))
+    bands = local.burn([around, gap, shape, core])
+    ring, walls, inside = bands == 1, bands == 3, bands >= 3
     if not inside.any():
         return None
-    ring = local.cover([around]) & ~local.cover([shape.buffer(RING_M[0], join_style="mitre")])
-    walls = inside & ~local.cover([shape.buffer(-WALL_BAND_M, join_style="mitre")])
     window = np.s_[r0 - radius : r1 + radius, c0 - radius : c1 + radius]
     footprint = seen.footprint[window]
     if taken is not None:
         footprint = np.where(taken(window), footprint * TAKEN_SHARE, footprint)
     mean_inside = _slide(footprint, inside)
-    total = mean_inside + WALL_WEIGHT * _slide(seen.wall[window], walls)
+    total = mean_inside
+    if walls.any():
+        total = total + WALL_WEIGHT * _slide(seen.wall[window], walls)
     if ring.any():
         total = total - RING_WEIGHT * _slide(seen.interior[window], ring)
     return Surface(total, mean_inside, gsd)

@@ -52,7 +52,11 @@ class ExportContext:
 
 def geometry_json(geometry: BaseGeometry) -> dict[str, Any]:
     """Lon/lat geometry as RFC 7946 wants it: 7 decimals, outer rings anticlockwise, no third dimension."""
-    rounded = shapely.transform(shapely.force_2d(geometry), lambda points: np.round(points, DECIMALS))
+    flat = shapely.force_2d(geometry)
+    rounded = shapely.transform(flat, lambda points: np.round(points, DECIMALS))
+    if not rounded.is_valid:  # corners that fell together
+        kept = shapely.set_precision(shapely.make_valid(flat), 10.0**-DECIMALS)
+        rounded = rounded if kept.is_empty else kept
     kind = rounded.geom_type
     if kind == "GeometryCollection":
         return {"type": kind, "geometries": [geometry_json(part) for part in rounded.geoms]}

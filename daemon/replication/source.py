@@ -13,7 +13,7 @@ from pathlib import Path
 
 from daemon import __version__
 from daemon.config import Config, Replication
-from daemon.errors import ReplicationMissing, ReplicationRefused, SequenceGap
+from daemon.errors import ReplicationMissing, ReplicationNotYet, ReplicationRefused, SequenceGap
 from daemon.fetch import Fetcher
 from daemon.replication.changefile import ChangeFile, check, newest_object
 from daemon.replication.place import open_place
@@ -217,7 +217,7 @@ class ReplicationSource:
                 f"{error}; the server has later ones, up to {newest.sequence}. If it has removed old files, bootstrap "
                 "from a newer extract; otherwise its hole has to be filled before anything can go on"
             )
-        return ReplicationMissing(
+        return ReplicationNotYet(
             f"{error}; state.txt speaks of sequence {newest.sequence} already, so the server is ahead of its data: "
             "to be tried again later"
         )
