@@ -81,7 +81,8 @@ def test_nothing_is_looked_for_farther_than_asked() -> None:
 def test_roof_that_another_building_explains_hardly_draws_a_building() -> None:
     neighbour = translate(HOUSE, 4.0, 0)
     seen, taken = paint(neighbour), GRID.cover([neighbour])
-    free, explained = (surface(HOUSE, seen, GRID, RADIUS, taken=lambda window: t[window]) for t in (None, taken))
+    free = surface(HOUSE, seen, GRID, RADIUS)
+    explained = surface(HOUSE, seen, GRID, RADIUS, taken=lambda window: taken[window])
     assert explained.at((4.0, 0), explained.inside) == pytest.approx(0.3 * free.at((4.0, 0), free.inside), rel=0.01)
 
 
