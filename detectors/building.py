@@ -16,7 +16,7 @@ Claims are made in the map's frame: the common shift is taken out of their geome
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
 
@@ -27,13 +27,15 @@ from shapely.affinity import translate
 from shapely.geometry import Point, Polygon
 from shapely.geometry.base import BaseGeometry
 
-from detectors.alignment import Seen, Surface, common_shift, polygon_of, surface
+from detectors.alignment import Seen, common_shift, polygon_of, surface
 from detectors.base import EARTH_RADIUS_M, Claim, Frame, OsmFeature, Scene
 from detectors.building_tags import is_cover, may_be_judged
 from detectors.confidence import CONFIDENCE, log_area
+from detectors.outlines import POOR_IOU, PoorOutline, poor_outlines
+from detectors.placing import Mapped, Placed, place_buildings
 from detectors.roofs import cut_roofs
 from detectors.vectorize.footprints import width_of
-from detectors.vectorize.matching import Cover
+from detectors.vectorize.matching import Cover, overlap
 from detectors.vectorize.raster import Grid
 
 
@@ -48,42 +50,6 @@ class BuildingSettings:
     max_shift: float = 6.5
     confidence: float = 0.35
     trust_undated_imagery: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class Mapped:
-    """One OSM object of the block, in local metres, with what is allowed to be said of it."""
-
-    feature: OsmFeature
-    polygon: Polygon
-    judged: bool
-
-
-@dataclass(frozen=True, slots=True)
-class Placed:
-    """A judged building and how it fits the ground.
-
-    Attributes:
-        shift: metres (east, north) from where the map has it, with the common shift taken out, to where it fits best.
-        here: mean footprint probability where the map has it.
-        there: the same at `shift`.
-        nearby: highest mean footprint probability at a shift of `NEARBY_M` at most.
-        gain: how much better the score is at `shift`.
-
-    `here`, `there`, `nearby`, `gain` and `distance` are measures of `detectors.confidence`. Those of a missing building
-    are `seen` (mean footprint probability) and `fit` (walls along the outline, less roof in the ring outside).
-    """
-
-    mapped: Mapped
-    shift: tuple[float, float]
-    here: float
-    there: float
-    nearby: float
-    gain: float
-
-    @property
-    def distance(self) -> float:
-        return math.hypot(*self.shift)
 
 
 class BuildingDetector:
@@ -109,9 +75,19 @@ class BuildingDetector:
         mapped = self._sort(scene, frame)
         shift = self._common_shift(mapped, seen, grid)
         moved = [Mapped(m.feature, translate(m.polygon, *shift), m.judged) for m in mapped]
-        placed = self._place(moved, seen, grid)
+        placed = place_buildings(moved, seen, grid, self.settings.max_shift)
         block = _Block(scene, frame, grid, seen, shift)
-        claims = [*self._gone(placed, block), *self._misplaced(placed, block), *self._missing(moved, placed, block)]
+        poor = [
+            outline for outline in poor_outlines([m.polygon for m in moved], seen, grid) if moved[outline.index].judged
+        ]
+        of_other_size = {id(moved[outline.index]) for outline in poor}
+        placed = [p for p in placed if id(p.mapped) not in of_other_size]
+        claims = [
+            *self._gone(placed, block),
+            *self._misplaced(placed, block),
+            *self._badly_outlined(moved, poor, block),
+            *self._missing(moved, placed, poor, block),
+        ]
         sure = [c for c in claims if c.confidence >= self.settings.confidence and block.owns(c.geometry)]
         tree = shapely.STRtree([f.geometry for f in scene.features])
         named = {f.ref: f for f in scene.features}
@@ -134,7 +110,9 @@ class BuildingDetector:
         raise ValueError(f"building detector knows no claim of kind {claim.kind!r}")
 
     def _arrived(self, claim: Claim, feature: OsmFeature) -> bool:
-        """Whether the object now lies where the claim says it should."""
+        """Whether the object now lies where the claim says it should, or looks so if that was the claim."""
+        if "iou" in claim.evidence:
+            return overlap(claim.geometry, feature.geometry) >= POOR_IOU
         frame = _frame_around(claim.geometry)
         target, now = frame.to_local(claim.geometry).centroid, frame.to_local(feature.geometry).centroid
         return math.hypot(now.x - target.x, now.y - target.y) < self.settings.min_shift
@@ -171,26 +149,6 @@ class BuildingDetector:
         size = {s.total.shape for s in surfaces}
         return (common_shift(surfaces, self.settings.max_shift) if len(size) == 1 else None) or (0.0, 0.0)
 
-    def _place(self, moved: Sequence[Mapped], seen: Seen, grid: Grid) -> list[Placed]:
-        """Fit each judged building, knowing the ground that the others explain well where they are."""
-        owner = grid.burn([m.polygon for m in moved])
-        count = np.bincount(owner.ravel(), minlength=len(moved) + 1)
-        total = np.bincount(owner.ravel(), weights=seen.footprint.ravel(), minlength=len(moved) + 1)
-        fits = total >= 0.5 * np.maximum(count, 1)
-        fits[0] = False
-        placed = []
-        for number, m in enumerate(moved, start=1):
-            if not m.judged:
-                continue
-            taken = _taken(owner, fits, number)
-            # Where a large building leaves no room to be moved on the chip, it is judged where it is.
-            scores = surface(m.polygon, seen, grid, self.settings.max_shift, taken) or surface(
-                m.polygon, seen, grid, 0.0, taken
-            )
-            if scores is not None:
-                placed.append(_placed(m, scores, self.settings.max_shift))
-        return placed
-
     def _gone(self, placed: Sequence[Placed], block: _Block) -> list[Claim]:
         claims = []
         for p in placed:
@@ -207,7 +165,7 @@ class BuildingDetector:
         taken: list[Polygon] = []
         for p in sorted(placed, key=lambda p: -p.gain):
             polygon = translate(p.mapped.polygon, *p.shift)
-            if not self._is_misplaced(p) or any(_overlap(polygon, other) > MAX_OVERLAP for other in taken):
+            if not self._is_misplaced(p) or any(overlap(polygon, other) > MAX_OVERLAP for other in taken):
                 continue
             taken.append(polygon)
             if polygon.area >= self.settings.min_area and block.sees(polygon):
@@ -215,11 +173,25 @@ class BuildingDetector:
                 claims.append(block.claim("misplaced", polygon, p.mapped.feature, measures, p.shift))
         return claims
 
+    def _badly_outlined(self, moved: Sequence[Mapped], poor: Sequence[PoorOutline], block: _Block) -> list[Claim]:
+        """Right in place, wrong in size."""
+        claims = []
+        for outline in poor:
+            m, roof = moved[outline.index], outline.footprint
+            least = min(m.polygon.area, roof.polygon.area)
+            if least >= self.settings.min_area and block.sees(roof.polygon):
+                shift = np.subtract(roof.polygon.centroid.coords[0], m.polygon.centroid.coords[0])
+                measures = {"seen": roof.confidence, "iou": outline.iou}
+                claims.append(block.claim("misplaced", roof.polygon, m.feature, measures, tuple(shift), "outline"))
+        return claims
+
     def _is_misplaced(self, p: Placed) -> bool:
         return p.distance >= self.settings.min_shift and p.gain >= MISPLACED_GAIN and p.there >= 0.5
 
-    def _missing(self, moved: Sequence[Mapped], placed: Sequence[Placed], block: _Block) -> list[Claim]:
-        cover = [m.polygon for m in moved]
+    def _missing(
+        self, moved: Sequence[Mapped], placed: Sequence[Placed], poor: Sequence[PoorOutline], block: _Block
+    ) -> list[Claim]:
+        cover = [*(m.polygon for m in moved), *(outline.footprint.polygon for outline in poor)]
         cover += [translate(p.mapped.polygon, *p.shift) for p in placed if self._is_misplaced(p)]
         outlines = Cover(cover)
         claims = []
@@ -235,8 +207,6 @@ class BuildingDetector:
         return claims
 
 
-#: A building that covers no roof, with roof so near that nobody else's building explains, is not claimed gone, metres.
-NEARBY_M = 4.0
 #: A building is misplaced when its score rises by at least so much at the better place.
 MISPLACED_GAIN = 0.15
 #: Two buildings that overlap by more (intersection over union) cannot both stand where they fit best.
@@ -283,15 +253,17 @@ class _Block:
         feature: OsmFeature | None,
         measures: Mapping[str, float],
         shift: tuple[float, float] | None = None,
+        regression: str | None = None,
     ) -> Claim:
         """A claim from a polygon in local metres of the imagery, put back into the map's frame.
 
         Args:
             measures: what the confidence rests upon besides the area; goes into the evidence.
+            regression: of `detectors.confidence`, where it is not the kind's own.
         """
         on_map = translate(polygon, -self.shift[0], -self.shift[1])
         chip = self.scene.chip
-        confidence = CONFIDENCE[kind]({**measures, "log_area": log_area(polygon.area)})
+        confidence = CONFIDENCE[regression or kind]({**measures, "log_area": log_area(polygon.area)})
         return Claim(
             detector=BuildingDetector.name,
             kind=kind,
@@ -316,42 +288,6 @@ def _seen(scene: Scene) -> Seen:
     valid = scene.chip.valid
     interior, wall = np.where(valid, interior, 0), np.where(valid, wall, 0)
     return Seen(footprint=np.minimum(interior + wall, 1), interior=interior, wall=wall)
-
-
-def _placed(m: Mapped, scores: Surface, max_shift: float) -> Placed:
-    here = (0.0, 0.0)
-    shift, best = scores.best(here, max_shift)
-    return Placed(
-        mapped=m,
-        shift=shift,
-        here=scores.at(here, scores.inside),
-        there=scores.at(shift, scores.inside),
-        nearby=scores.highest_inside(NEARBY_M),
-        gain=best - scores.at(here),
-    )
-
-
-def _overlap(one: Polygon, other: Polygon) -> float:
-    """Intersection over union."""
-    one, other = shapely.make_valid(one), shapely.make_valid(other)
-    shared = one.intersection(other).area
-    return shared / (one.area + other.area - shared)
-
-
-def _taken(owner: np.ndarray, fits: np.ndarray, number: int) -> Callable[[tuple[slice, slice]], np.ndarray]:
-    """Ground under other buildings that fit where they are, for windows of the grid.
-
-    Args:
-        owner: int32 [H, W], number of the building drawn there, 0 for none.
-        fits: bool by number.
-        number: the building that asks.
-    """
-
-    def within(window: tuple[slice, slice]) -> np.ndarray:
-        there = owner[window]
-        return fits[there] & (there != number)
-
-    return within
 
 
 def _frame_around(geometry: BaseGeometry) -> Frame:

@@ -34,7 +34,7 @@ class Logistic:
         return min(max(1 / (1 + math.exp(-max(-30.0, min(30.0, score)))), 0.01), 0.99)
 
 
-#: Kind of claim -> its regression. The measures are described where `detectors.building` takes them.
+#: Kind of claim -> its regression. The measures are described in `detectors.placing`.
 CONFIDENCE: Mapping[str, Logistic] = MappingProxyType(
     {
         "missing": Logistic(-16.636, {"seen": 12.318, "fit": 3.656, "log_area": 1.289}),
@@ -42,5 +42,7 @@ CONFIDENCE: Mapping[str, Logistic] = MappingProxyType(
         "misplaced": Logistic(
             -7.916, {"here": 13.035, "there": -8.302, "gain": 9.595, "distance": 0.303, "log_area": 1.007}
         ),
+        # Misplaced for its outline: cautious by hand, as no labelled ground with badly drawn buildings was at hand.
+        "outline": Logistic(-9.5, {"seen": 10.0, "iou": -4.0, "log_area": 0.5}),
     }
 )

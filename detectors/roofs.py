@@ -35,16 +35,27 @@ def cut_roofs(seen: Seen, cover: Sequence[BaseGeometry], grid: Grid) -> list[Foo
     Returns:
         One footprint a building, in local metres.
     """
+    free = open_roof(seen, grid, ~grid.cover([c.buffer(COVER_BUFFER_M, join_style="mitre") for c in cover]))
+    return outline_regions(_grow(find_cores(seen, free, grid), free, seen.footprint), seen.footprint, grid)
+
+
+def open_roof(seen: Seen, grid: Grid, where: np.ndarray | None = None) -> np.ndarray:
+    """bool [H, W]: roof (where `where`, bool [H, W], allows it) without threads and spurs."""
     roof = seen.footprint >= ROOF_LEVEL
-    covered = grid.cover([c.buffer(COVER_BUFFER_M, join_style="mitre") for c in cover])
+    if where is not None:
+        roof &= where
     side = max(1, 2 * round(SPUR_M / grid.gsd / 2) + 1)
     kernel = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (side, side))
-    free = cv2.morphologyEx((roof & ~covered).astype(np.uint8), cv2.MORPH_OPEN, kernel) > 0
-    cores = ((seen.interior - seen.wall) >= CORE_LEVEL) & free
+    return cv2.morphologyEx(roof.astype(np.uint8), cv2.MORPH_OPEN, kernel) > 0
+
+
+def find_cores(seen: Seen, roof: np.ndarray, grid: Grid) -> np.ndarray:
+    """int32 [H, W]: the numbered cores of single buildings within `roof` (bool [H, W]), 0 elsewhere."""
+    cores = ((seen.interior - seen.wall) >= CORE_LEVEL) & roof
     _, markers, stats, _ = cv2.connectedComponentsWithStats(cores.astype(np.uint8), connectivity=4)
     small = np.flatnonzero(stats[:, cv2.CC_STAT_AREA] < MIN_CORE_M2 / grid.gsd**2)
     markers[np.isin(markers, small[small > 0])] = 0
-    return outline_regions(_grow(markers, free, seen.footprint), seen.footprint, grid)
+    return markers
 
 
 def _grow(markers: np.ndarray, free: np.ndarray, footprint: np.ndarray) -> np.ndarray:

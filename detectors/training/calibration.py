@@ -40,7 +40,7 @@ DRAWING_ERROR_M = 0.3
 #: Invented buildings keep this far from real ones, metres.
 CLEARANCE_M = 0.5
 LONG_AGO = datetime(2000, 1, 1, tzinfo=UTC)
-#: What each kind's regression looks at; see `detectors.building.Placed`.
+#: What each kind's regression looks at; see `detectors.placing.Placed`.
 MEASURES = {
     "missing": ("seen", "fit", "log_area"),
     "gone": ("here", "nearby", "log_area"),

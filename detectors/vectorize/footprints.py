@@ -15,6 +15,7 @@ import shapely
 from rasterio.features import shapes
 from shapely.geometry import MultiPolygon, Polygon, shape
 
+from detectors.vectorize.matching import overlap
 from detectors.vectorize.raster import Grid
 
 #: A rectangle stands for a region that it matches at least so well (intersection over union).
@@ -87,11 +88,11 @@ def square(polygon: Polygon, gsd: float) -> Polygon:
     shrunk = shapely.affinity.translate(
         shrunk, region.centroid.x - shrunk.centroid.x, region.centroid.y - shrunk.centroid.y
     )
-    if not holes and _iou(shrunk, region) >= RECTANGLE_IOU:
+    if not holes and overlap(shrunk, region) >= RECTANGLE_IOU:
         return shapely.normalize(shrunk)
     simple = region.simplify(max(2.0 * gsd, 0.6))
     squared = _turn_edges(simple, _main_direction(rectangle))
-    if squared is not None and _iou(squared, region) >= SQUARED_IOU:
+    if squared is not None and overlap(squared, region) >= SQUARED_IOU:
         return shapely.normalize(squared)
     simple = _largest(shapely.make_valid(simple))
     return region if simple.is_empty else shapely.normalize(simple)
@@ -160,8 +161,3 @@ def _largest(geometry) -> Polygon:
     polygons = [g for g in getattr(geometry, "geoms", []) if isinstance(g, Polygon | MultiPolygon)]
     polygons = [p for g in polygons for p in (g.geoms if isinstance(g, MultiPolygon) else [g])]
     return max(polygons, key=lambda p: p.area, default=Polygon())
-
-
-def _iou(a: Polygon, b: Polygon) -> float:
-    union = a.union(b).area
-    return a.intersection(b).area / union if union else 0.0

@@ -9,6 +9,14 @@ import shapely
 from shapely.geometry.base import BaseGeometry
 
 
+def overlap(one: BaseGeometry, other: BaseGeometry) -> float:
+    """Intersection over union of two areas in one coordinate system."""
+    one, other = shapely.make_valid(one), shapely.make_valid(other)
+    shared = one.intersection(other).area
+    union = one.area + other.area - shared
+    return shared / union if union else 0.0
+
+
 def match_outlines(found: Sequence[BaseGeometry], true: Sequence[BaseGeometry], least: float) -> dict[int, int]:
     """Pair outlines of the same coordinate system.
 
@@ -22,10 +30,9 @@ def match_outlines(found: Sequence[BaseGeometry], true: Sequence[BaseGeometry], 
     pairs = []
     for i, outline in enumerate(found):
         for j in tree.query(outline, predicate="intersects"):
-            common = outline.intersection(true[j]).area
-            union = outline.area + true[j].area - common
-            if union and common / union >= least:
-                pairs.append((common / union, i, int(j)))
+            iou = overlap(outline, true[j])
+            if iou >= least:
+                pairs.append((iou, i, int(j)))
     matched: dict[int, int] = {}
     taken: set[int] = set()
     for _, i, j in sorted(pairs, key=lambda pair: (-pair[0], pair[1], pair[2])):

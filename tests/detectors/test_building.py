@@ -8,7 +8,7 @@ from datetime import UTC, date, datetime
 import numpy as np
 import pytest
 import shapely
-from shapely.affinity import rotate, translate
+from shapely.affinity import rotate, scale, translate
 from shapely.geometry import box
 
 from daemon.tiling.grid import Block
@@ -258,3 +258,26 @@ def test_turned_houses_are_drawn_with_their_angle():
     (claim,) = ground.judge([ground.feature(h, i) for i, h in enumerate(houses[1:], 1)])
     drawn = ground.local(claim)
     assert drawn.intersection(houses[0]).area / drawn.union(houses[0]).area > 0.75
+
+
+@pytest.mark.parametrize("factor", [0.45, 1.9])
+def test_a_lone_building_drawn_far_too_small_or_too_large_is_badly_outlined(factor):
+    houses = [box(x, y, x + 14, y + 12) for x in (-50, -10, 30) for y in (-40, 10)]
+    ground = Ground(houses)
+    drawn = [scale(houses[0], factor, factor), *houses[1:]]
+    features = [ground.feature(h, i) for i, h in enumerate(drawn, 1)]
+    (claim,) = ground.judge(features)
+    assert (claim.kind, claim.osm) == ("misplaced", "way/1")
+    assert ground.local(claim).intersection(houses[0]).area / ground.local(claim).union(houses[0]).area > 0.75
+    assert math.hypot(*claim.shift_m) < 0.6
+    detector = BuildingDetector()
+    assert detector.holds(claim, features[:1])
+    assert not detector.holds(claim, [ground.feature(houses[0], 1)])
+
+
+def test_a_terrace_unit_drawn_alone_is_not_called_badly_outlined():
+    units = [box(x, 0, x + 6, 9) for x in np.arange(6) * 6.0 - 20]
+    others = [translate(h, 0, -40) for h in row_of_houses()]
+    ground = Ground([shapely.union_all(units), *others])
+    claims = ground.judge([ground.feature(g, i) for i, g in enumerate([*units[:2], *others], 1)])
+    assert [c for c in claims if c.kind == "misplaced"] == []
