@@ -83,8 +83,7 @@ class BuildingDetector:
         of_other_size = {id(moved[outline.index]) for outline in poor}
         placed = [p for p in placed if id(p.mapped) not in of_other_size]
         claims = [
-            *self._gone(placed, block),
-            *self._misplaced(placed, block),
+            *_surest([*self._gone(placed, block), *self._misplaced(placed, block)]),
             *self._badly_outlined(moved, poor, block),
             *self._missing(moved, placed, poor, block),
         ]
@@ -153,7 +152,7 @@ class BuildingDetector:
         claims = []
         for p in placed:
             polygon = p.mapped.polygon
-            if self._is_misplaced(p) or p.here >= self.settings.gone or p.nearby >= 2 * self.settings.gone:
+            if p.here >= self.settings.gone or p.nearby >= 2 * self.settings.gone:
                 continue
             if polygon.area >= self.settings.min_area and block.sees(polygon):
                 claims.append(block.claim("gone", polygon, p.mapped.feature, {"here": p.here, "nearby": p.nearby}))
@@ -288,6 +287,15 @@ def _seen(scene: Scene) -> Seen:
     valid = scene.chip.valid
     interior, wall = np.where(valid, interior, 0), np.where(valid, wall, 0)
     return Seen(footprint=np.minimum(interior + wall, 1), interior=interior, wall=wall)
+
+
+def _surest(claims: Sequence[Claim]) -> list[Claim]:
+    """Of what may be said of one object, gone or misplaced, the more likely."""
+    best: dict[str | None, Claim] = {}
+    for claim in claims:
+        if claim.osm not in best or claim.confidence > best[claim.osm].confidence:
+            best[claim.osm] = claim
+    return list(best.values())
 
 
 def _frame_around(geometry: BaseGeometry) -> Frame:

@@ -37,10 +37,10 @@ class Logistic:
 #: Kind of claim -> its regression. The measures are described in `detectors.placing`.
 CONFIDENCE: Mapping[str, Logistic] = MappingProxyType(
     {
-        "missing": Logistic(-16.636, {"seen": 12.318, "fit": 3.656, "log_area": 1.289}),
-        "gone": Logistic(-6.181, {"here": -8.449, "nearby": -5.428, "log_area": 2.335}),
+        "missing": Logistic(-16.688, {"seen": 12.407, "fit": 3.473, "log_area": 1.301}),
+        "gone": Logistic(-2.344, {"here": -14.220, "nearby": -2.174, "log_area": 1.191}),
         "misplaced": Logistic(
-            -7.916, {"here": 13.035, "there": -8.302, "gain": 9.595, "distance": 0.303, "log_area": 1.007}
+            -7.720, {"here": 12.486, "there": -7.890, "gain": 9.103, "distance": 0.339, "log_area": 0.975}
         ),
         # Misplaced for its outline: cautious by hand, as no labelled ground with badly drawn buildings was at hand.
         "outline": Logistic(-9.5, {"seen": 10.0, "iou": -4.0, "log_area": 0.5}),
