@@ -162,6 +162,9 @@ def replay(
     """
     config = pipeline.config
     report = Report(str(directory), config.detectors.building.model, config.tiling.zoom)
+    with pipeline.db.transaction() as cursor:
+        if pipeline.store.position(cursor) is not None:
+            raise ReplayInvalid(f"{config.data_dir} holds an earlier replay; name an empty --data-dir, or none")
     started = time.perf_counter()
     bootstrapped = pipeline.store.bootstrap(pipeline.db, directory / BASE)
     report.bootstrap_s = time.perf_counter() - started

@@ -48,14 +48,17 @@ def poor_outlines(outlines: Sequence[Polygon], seen: Seen, grid: Grid) -> list[P
     roof_mask = open_roof(seen, grid)
     count, roofs = cv2.connectedComponents(roof_mask.astype(np.uint8), connectivity=4)
     cores = find_cores(seen, roof_mask, grid)
-    first_px = np.unique(cores, return_index=True)[1][1:]
-    buildings = np.bincount(roofs.ravel()[first_px], minlength=count)
+    roof_of = np.zeros(int(cores.max()) + 1, np.int32)  # by core; a core lies on one roof
+    roof_of[cores.ravel()] = roofs.ravel()
+    buildings = np.bincount(roof_of[1:], minlength=count)
     owner = grid.burn(outlines)
     roof_px = np.bincount(roofs.ravel(), minlength=count)
     outline_px = np.bincount(owner.ravel(), minlength=len(outlines) + 1)
-    pairs, common = np.unique(np.stack([owner[owner > 0], roofs[owner > 0]]), axis=1, return_counts=True)
-    touches = (pairs[1] > 0) & (common > TOUCH * outline_px[pairs[0]])
-    number, roof, common = pairs[0][touches], pairs[1][touches], common[touches]
+    both = (owner > 0) & (roofs > 0)
+    pairs, common = np.unique(owner[both].astype(np.int64) * count + roofs[both], return_counts=True)
+    number, roof = np.divmod(pairs, count)
+    touches = common > TOUCH * outline_px[number]
+    number, roof, common = number[touches], roof[touches], common[touches]
     alone = (np.bincount(number, minlength=len(outlines) + 1)[number] == 1) & (
         np.bincount(roof, minlength=count)[roof] == 1
     )
