@@ -114,13 +114,13 @@ class Truth:
             opened |= {s["sequence"]: s["open_ids_after"] for s in document["sequences"]}
             return cls(
                 places={name: box(*area["bbox"]) for name, area in document["areas"].items()},
-                tiles={name: frozenset(map(tuple, area["z19_tiles"])) for name, area in document["areas"].items()},
+                tiles={name: frozenset(map(tuple, area.get("z19_tiles", []))) for name, area in document["areas"].items()},
                 buildings=buildings,
                 ghosts=ghosts,
-                regions=[(c["kind"], shape(c["geometry"])) for c in document["curated"]],
+                regions=[(c["kind"], shape(c["geometry"])) for c in document.get("curated", [])],
                 open_by_sequence=opened,
                 tiles_by_sequence={
-                    s["sequence"]: {int(z): frozenset(map(tuple, t)) for z, t in s["tiles_touched"].items()}
+                    s["sequence"]: {int(z): frozenset(map(tuple, t)) for z, t in s.get("tiles_touched", {}).items()}
                     for s in document["sequences"]
                 },
                 geometries={
