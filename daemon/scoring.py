@@ -114,7 +114,9 @@ class Truth:
             opened |= {s["sequence"]: s["open_ids_after"] for s in document["sequences"]}
             return cls(
                 places={name: box(*area["bbox"]) for name, area in document["areas"].items()},
-                tiles={name: frozenset(map(tuple, area.get("z19_tiles", []))) for name, area in document["areas"].items()},
+                tiles={
+                    name: frozenset(map(tuple, area.get("z19_tiles", []))) for name, area in document["areas"].items()
+                },
                 buildings=buildings,
                 ghosts=ghosts,
                 regions=[(c["kind"], shape(c["geometry"])) for c in document.get("curated", [])],
