@@ -136,8 +136,7 @@ def main() -> None:
 
     \b
     Exit codes: 0 well, 1 failure, 2 wrong configuration or usage, 3 database, 4 replication, 5 OSM data,
-    6 imagery, 7 model, 8 disk full, 9 no such discrepancy, 10 a feed cannot be written. `status` has its own:
-    0 fresh, 1 behind, 2 broken.
+    6 imagery, 7 model, 8 disk full, 9 discrepancy, 10 feed. `status`: 0 fresh, 1 behind, 2 broken.
     """
 
 

@@ -11,7 +11,6 @@ import pytest
 
 from detectors.errors import BundleInvalid, BundleMismatch
 from detectors.segmentation import Bundle
-from detectors.segmentation.bundle import SHIPPED
 
 
 @pytest.fixture
@@ -118,7 +117,6 @@ def test_an_unknown_model_is_named_with_what_there_is(name):
         Bundle.load(name)
 
 
-@pytest.mark.skipif(not (SHIPPED / "building").exists(), reason="no bundle is shipped in this tree")
 def test_the_shipped_bundle_is_complete_small_and_tells_its_sources():
     bundle = Bundle.load("building")
     size = sum(path.stat().st_size for path in bundle.directory.iterdir())

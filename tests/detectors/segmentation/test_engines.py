@@ -11,7 +11,7 @@ import pytest
 
 from detectors.errors import BundleInvalid, BundleMismatch, EngineUnavailable
 from detectors.segmentation import Bundle, MxnetEngine, OpenvinoEngine, open_engine
-from detectors.segmentation.bundle import SHIPPED, sha256_of
+from detectors.segmentation.bundle import sha256_of
 from detectors.segmentation.export import BF16_TOLERANCE, EXPORT_TOLERANCE
 
 #: float16 keeps probabilities near 1 to half of this.
@@ -91,7 +91,6 @@ def test_files_that_are_no_model_are_refused_with_their_name(tiny_bundle, tmp_pa
         engine(Bundle.load(directory))
 
 
-@pytest.mark.skipif(not (SHIPPED / "building").exists(), reason="no bundle is shipped in this tree")
 def test_engines_agree_on_the_shipped_model_and_real_pixels(data):
     bundle = Bundle.load("building")
     paths = sorted((data / "buildings" / "kampala" / "tiles").glob("*-19.png"))
