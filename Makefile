@@ -5,7 +5,7 @@ VENV   ?= .venv
 PYTHON ?= $(shell for p in python3.11 python3 python3.12; do \
 	$$p -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] < (3, 13))' 2>/dev/null && { echo $$p; break; }; done)
 # Where the real sample data lies, if anywhere; the demo and some tests use it.
-MAPGAP_DATA ?= $(wildcard ../shared/data)
+MAPGAP_DATA ?= $(abspath $(wildcard ../shared/data))
 export MAPGAP_DATA
 
 STAMP := $(VENV)/.made-from-lock

@@ -157,7 +157,7 @@ def installation(made_up_town: Path, database: Database, tmp_path: Path) -> Iter
 def data() -> Path:
     """The real data: MAPGAP_DATA, or ../shared/data beside the repository."""
     default = Path(__file__).resolve().parent.parent.parent / "shared" / "data"
-    path = Path(os.environ.get("MAPGAP_DATA") or default)
+    path = Path(os.environ.get("MAPGAP_DATA") or default).resolve()
     if not path.is_dir():
         pytest.skip(f"no real data at {path}; set MAPGAP_DATA")
     return path
