@@ -17,8 +17,7 @@ from daemon.eyes import open_eyes
 from daemon.imagery import Imagery
 from daemon.osm import AreaOfInterest, OsmStore
 from daemon.replication import ReplicationSource
-from daemon.tiling.grid import Block, tile_at
-from detectors.base import Frame
+from daemon.tiling.grid import ground_sample_distance
 from detectors.errors import BundleMismatch, ModelError
 
 #: Less free space than this is worth a warning, bytes.
@@ -122,9 +121,8 @@ def _model(config: Config) -> str:
             )
         low, high = eye.bundle.card.gsd_range_m
         if area is not None:
-            west, south, east, north = area.bounds
-            tile = tile_at((west + east) / 2, (south + north) / 2, config.tiling.zoom)
-            gsd = Frame(Block(tile.z, tile.x, tile.y, 1).mercator(), (256, 256)).gsd
+            _, south, _, north = area.bounds
+            gsd = ground_sample_distance(config.tiling.zoom, (south + north) / 2)
             if not low <= gsd <= high:
                 better = config.tiling.zoom + round(math.log2(gsd / eye.bundle.card.gsd_m))
                 raise BundleMismatch(
