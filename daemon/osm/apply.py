@@ -13,7 +13,7 @@ bootstrap of the same state.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from itertools import chain
@@ -24,7 +24,8 @@ from psycopg2.extensions import cursor as Cursor
 from daemon.db import query
 from daemon.osm.area import AreaOfInterest
 from daemon.osm.changes import ChangeFile
-from daemon.osm.elements import NodeTable, Relation, Way, any_of, flatten
+from daemon.osm.columns import Elements, to_relations, to_ways
+from daemon.osm.elements import NodeTable, Relation, Selects, Way, any_of, flatten
 from daemon.osm.features import (
     Key,
     build_features,
@@ -38,9 +39,12 @@ from daemon.osm.geometry import PRECISION
 from daemon.osm.guard import fetch_gone, forget_old, news_of, news_of_nodes, remember_gone
 from daemon.osm.rows import (
     array,
+    fetch_missing,
     fetch_nodes,
     fetch_relations,
     fetch_ways,
+    forget_missing,
+    note_missing,
     put_nodes,
     put_relations,
     put_ways,
@@ -51,21 +55,30 @@ from detectors.base import OsmFeature
 
 @dataclass(frozen=True, slots=True)
 class _Nodes:
-    """News of nodes: NODE, whether the store has them, and what the memory of gone ones says."""
+    """News of nodes: NODE, and whether the store has each of them.
+
+    `known` are the nodes of the store among those that the file holds or its ways refer to, NODE, `asked` the ids of
+    all of these; `gone` is what the memory of gone ones says, `missing` are those of the file that the store lacks
+    although something in it refers to them.
+    """
 
     news: np.ndarray
     have: np.ndarray
+    known: np.ndarray
+    asked: np.ndarray
     gone: dict[int, int]
+    missing: np.ndarray
 
 
 @dataclass(frozen=True, slots=True)
 class _Ways:
-    """Affected ways: as stored, as news, as they are now, and the nodes of the latter."""
+    """Affected ways: as stored, as news, as they are now, and the nodes of the latter; `missing` as in _Nodes."""
 
     stored: dict[int, Way]
     news: dict[int, Way]
     now: dict[int, Way]
     gone: dict[int, int]
+    missing: np.ndarray
     nodes: NodeTable
 
     @property
@@ -85,7 +98,7 @@ class _Relations:
 
 
 def apply_changes(
-    cursor: Cursor, file: ChangeFile, area: AreaOfInterest | None, timestamp: datetime
+    cursor: Cursor, file: ChangeFile, selects: Selects, area: AreaOfInterest | None, timestamp: datetime
 ) -> tuple[list[Change], Counter[str]]:
     """Bring the store's raw objects and features up to date with a change file, inside the caller's transaction.
 
@@ -95,9 +108,12 @@ def apply_changes(
     counts: Counter[str] = Counter(
         nodes=len(file.nodes), ways=len(file.ways), relations=len(file.relations), stale=0, invalid=file.invalid
     )
-    nodes = _find_nodes(cursor, file, area, counts)
-    ways = _find_ways(cursor, file, nodes, area, counts)
-    relations = _find_relations(cursor, file, ways, area, counts)
+    of_file = {relation.id: relation for relation in to_relations(file.relations, selects)}
+    stored = fetch_ways(cursor, file.ways.id)
+    missing = fetch_missing(cursor, "w", file.ways.id)
+    nodes, near = _find_nodes(cursor, file, area, np.union1d(_ids(stored), missing), _member_ways(of_file), counts)
+    ways = _find_ways(cursor, to_ways(near, selects), stored, missing, nodes, area, counts)
+    relations = _find_relations(cursor, of_file, ways, area, counts)
     held = {ref for relation in relations.kept.values() for ref in relation.way_refs}
     kept = {id_: way for id_, way in ways.now.items() if way.inside or id_ in held}
     loose = _find_loose_ways(cursor, ways, relations, held, area)
@@ -108,10 +124,12 @@ def apply_changes(
     _drop(cursor, "drop_ways", dropped)
     put_relations(cursor, [relation for id_, relation in relations.kept.items() if id_ in relations.news])
     _drop(cursor, "drop_relations", relations.stored.keys() - relations.kept.keys())
-    left, back = _write_nodes(cursor, nodes, kept)
+    left, back = _write_nodes(cursor, nodes, ways, kept)
     if area is not None:
         before = chain(*(way.refs for way in ways.stored.values()), *(way.refs for way in loose.values()))
         _drop(cursor, "drop_unused_nodes", set(before) - set(chain(*(way.refs for way in kept.values()))))
+    note_missing(cursor, "w", held - relations.members.keys())
+    forget_missing(cursor, "w", kept.keys() & set(ways.missing.tolist()))
 
     remember_gone(cursor, "n", left, back, timestamp)
     for kind, found, stays in (("w", ways, kept), ("r", relations, relations.kept)):
@@ -122,45 +140,86 @@ def apply_changes(
     return changes, counts
 
 
-def _find_nodes(cursor: Cursor, file: ChangeFile, area: AreaOfInterest | None, counts: Counter[str]) -> _Nodes:
-    stored = fetch_nodes(cursor, file.nodes["id"])
-    gone = fetch_gone(cursor, "n", np.setdiff1d(file.nodes["id"], stored["id"], assume_unique=True))
-    news, have, stale = news_of_nodes(file.nodes, stored, gone)
-    counts["stale"] += stale
-    news["inside"] = news["present"]
+def _find_nodes(
+    cursor: Cursor,
+    file: ChangeFile,
+    area: AreaOfInterest | None,
+    known_ways: np.ndarray,
+    member_ways: np.ndarray,
+    counts: Counter[str],
+) -> tuple[_Nodes, Elements]:
+    """News of nodes, and the ways of the file that may concern the store.
+
+    Those are the ways that it has or misses, that a relation of the file refers to, or that have a node inside. Of
+    nodes, those that it has or misses, that are inside, or that such a way refers to. In a minute of the planet
+    nearly all is elsewhere: what is told apart here costs no more than its place in an array.
+    """
+    ids = file.nodes["id"]
+    refs, offsets = file.ways.refs
+    asked = np.union1d(ids, refs)
+    known = fetch_nodes(cursor, asked)
+    missing = fetch_missing(cursor, "n", ids)
+    inside, near, concerned = file.nodes["present"], file.ways, np.ones(len(ids), bool)
     if area is not None:
-        news["inside"] &= area.keeps(news["lon"] / PRECISION, news["lat"] / PRECISION)
-    return _Nodes(news, have, gone)
+        inside = inside & area.keeps(file.nodes["lon"] / PRECISION, file.nodes["lat"] / PRECISION)
+        places = np.concatenate([ids[inside], known["id"][known["inside"]]])
+        near = near.pick(
+            any_of(np.isin(refs, places), offsets) | np.isin(near.id, known_ways) | np.isin(near.id, member_ways)
+        )
+        concerned = inside | np.isin(ids, np.concatenate([known["id"], missing, near.refs[0]]))
+    nodes = file.nodes[concerned]
+    nodes["inside"] = inside[concerned]
+    stored = known[np.isin(known["id"], nodes["id"], assume_unique=True)]
+    gone = fetch_gone(cursor, "n", np.setdiff1d(nodes["id"], stored["id"], assume_unique=True))
+    news, have, stale = news_of_nodes(nodes, stored, gone)
+    counts["stale"] += stale
+    return _Nodes(news, have, known, asked, gone, missing), near
 
 
 def _find_ways(
-    cursor: Cursor, file: ChangeFile, nodes: _Nodes, area: AreaOfInterest | None, counts: Counter[str]
+    cursor: Cursor,
+    of_file: list[Way],
+    stored: dict[int, Way],
+    missing: np.ndarray,
+    nodes: _Nodes,
+    area: AreaOfInterest | None,
+    counts: Counter[str],
 ) -> _Ways:
+    """Ways that are news, or that hold a node that is.
+
+    Args:
+        of_file: ways of the change file.
+        stored: as the store has those.
+    """
     shaken: set[int] = set()
-    if len(nodes.news):
-        cursor.execute(query("ways_with_nodes"), {"ids": array(nodes.news["id"])})
+    moved = nodes.news["id"][nodes.have | np.isin(nodes.news["id"], nodes.missing)]
+    if len(moved):
+        cursor.execute(query("ways_with_nodes"), {"ids": array(moved)})
         shaken = {id_ for (id_,) in cursor}
-    stored = fetch_ways(cursor, shaken | file.ways.keys())
-    gone = fetch_gone(cursor, "w", [id_ for id_ in file.ways if id_ not in stored])
-    news, stale = news_of(file.ways, stored, gone)
+    stored = stored | fetch_ways(cursor, shaken - stored.keys())
+    gone = fetch_gone(cursor, "w", [way.id for way in of_file if way.id not in stored])
+    news, stale = news_of({way.id: way for way in of_file}, stored, gone)
     counts["stale"] += stale
     stored = {id_: way for id_, way in stored.items() if id_ in news or id_ in shaken}
     now = {id_: way for id_, way in (stored | news).items() if way.visible}
     refs, offsets = flatten(way.refs for way in now.values())
-    table = NodeTable(nodes.news, fetch_nodes(cursor, np.setdiff1d(refs, nodes.news["id"])))
+    further = fetch_nodes(cursor, np.setdiff1d(refs, nodes.asked))
+    table = NodeTable(nodes.news, nodes.known, further)
     known, rows = table.lookup(refs)
     inside = np.ones(len(now), bool) if area is None else any_of(known & rows["inside"], offsets)
     now = {id_: way._replace(inside=flag) for (id_, way), flag in zip(now.items(), inside.tolist(), strict=True)}
-    return _Ways(stored, news, now, gone, table)
+    return _Ways(stored, news, now, gone, missing, table)
 
 
 def _find_relations(
-    cursor: Cursor, file: ChangeFile, ways: _Ways, area: AreaOfInterest | None, counts: Counter[str]
+    cursor: Cursor, of_file: dict[int, Relation], ways: _Ways, area: AreaOfInterest | None, counts: Counter[str]
 ) -> _Relations:
     affected = ways.affected
-    stored = fetch_relations(cursor, file.relations, affected)
-    gone = fetch_gone(cursor, "r", [id_ for id_, row in file.relations.items() if row.visible and id_ not in stored])
-    news, stale = news_of(file.relations, stored, gone)
+    # A way that the store neither has nor misses is no member of anything in it.
+    referred = ways.stored.keys() | (affected & set(ways.missing.tolist()))
+    stored = fetch_relations(cursor, of_file, referred)
+    gone = fetch_gone(cursor, "r", [id_ for id_, row in of_file.items() if row.visible and id_ not in stored])
+    news, stale = news_of(of_file, stored, gone)
     counts["stale"] += stale
     stored = {id_: row for id_, row in stored.items() if id_ in news or not affected.isdisjoint(row.way_refs)}
     now = {id_: row for id_, row in (stored | news).items() if row.visible}
@@ -231,10 +290,10 @@ def _removal(key: Key, ways: _Ways, relations: _Relations, timestamp: datetime) 
     return edit.changed if edit is not None and edit.changed > 0 else int(timestamp.timestamp())
 
 
-def _write_nodes(cursor: Cursor, nodes: _Nodes, kept: dict[int, Way]) -> tuple[dict[int, int], set[int]]:
-    """Store the news that belong into the store, take out what no longer does.
+def _write_nodes(cursor: Cursor, nodes: _Nodes, ways: _Ways, kept: dict[int, Way]) -> tuple[dict[int, int], set[int]]:
+    """Store the news that belong into the store, take out what no longer does, and note what is missing.
 
-    Returns versions of the latter by id, and the ids of those former ones that had left it before.
+    Returns versions of those that left by id, and the ids of those former ones that had left it before.
 
     Every way that holds one of these nodes is affected, so `kept` knows all that use them.
     """
@@ -243,8 +302,19 @@ def _write_nodes(cursor: Cursor, nodes: _Nodes, kept: dict[int, Way]) -> tuple[d
     put_nodes(cursor, nodes.news[stays])
     left = nodes.news[~stays & nodes.have]
     _drop(cursor, "drop_nodes", left["id"].tolist())
-    back = nodes.gone.keys() & set(nodes.news["id"][stays].tolist())
+    there = nodes.news["id"][stays]
+    note_missing(cursor, "n", used[~ways.nodes.lookup(used)[0]])
+    forget_missing(cursor, "n", np.intersect1d(nodes.missing, there))
+    back = nodes.gone.keys() & set(there.tolist())
     return dict(zip(left["id"].tolist(), left["version"].tolist(), strict=True)), back
+
+
+def _member_ways(relations: Mapping[int, Relation]) -> np.ndarray:
+    return _ids({ref for relation in relations.values() for ref in relation.way_refs})
+
+
+def _ids(ids: Iterable[int]) -> np.ndarray:
+    return np.array(sorted(ids), np.int64)
 
 
 def _drop(cursor: Cursor, name: str, ids: Iterable[int]) -> None:

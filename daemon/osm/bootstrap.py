@@ -5,7 +5,6 @@ from __future__ import annotations
 import io
 import json
 import time
-from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -15,15 +14,14 @@ from psycopg2.extensions import cursor as Cursor
 from daemon.db import Database, query
 from daemon.errors import AreaEmpty, OsmDataError, PbfInvalid
 from daemon.osm.area import AreaOfInterest, describe_area
-from daemon.osm.elements import NodeTable, Relation, Selects, Way, flatten
+from daemon.osm.columns import Elements, to_ways
+from daemon.osm.elements import NodeTable, Relation, Selects, Way, any_of
 from daemon.osm.extract import Extract, Progress
-from daemon.osm.features import build_features, put_features
-from daemon.osm.rows import copy_ways, encode_nodes, fetch_ways, put_relations
+from daemon.osm.features import build_features, load_features
+from daemon.osm.rows import copy_ways, encode_nodes, fetch_ways, note_missing, put_relations
 from daemon.osm.values import BootstrapReport
 
-#: Ways whose features are built at once.
-WAYS_AT_ONCE = 20_000
-#: Relations assembled at once.
+#: Relations written and assembled at once.
 RELATIONS_AT_ONCE = 500
 
 
@@ -52,7 +50,7 @@ def bootstrap_store(
                 )
             cursor.execute(query("empty_store"))
             cursor.execute(query("drop_store_indexes"))
-            counts = _load(cursor, extract, area)
+            counts = _load(cursor, extract, area, selects)
             cursor.execute(query("index_store"))
             sequence, timestamp, url = _position(extract, replication_url)
             cursor.execute(query("start_position"), {
@@ -66,75 +64,89 @@ def bootstrap_store(
         extract.close()
 
 
-def _load(cursor: Cursor, extract: Extract, area: AreaOfInterest | None) -> dict[str, int]:
+def _load(cursor: Cursor, extract: Extract, area: AreaOfInterest | None, selects: Selects) -> dict[str, int]:
     counts = dict.fromkeys(("nodes", "ways", "relations", "features"), 0)
     relations: list[Relation] = []
-    outside: set[int] = set()
-    locations_on_ways = "LocationsOnWays" in (extract.header.get(f"pbf_optional_feature_{i}") for i in range(8))
-    for batch in extract.read():
-        if isinstance(batch, np.ndarray):
-            counts["nodes"] += _copy(cursor, "load_nodes", encode_nodes(batch), len(batch))
-        elif batch and isinstance(batch[0], Relation):
-            relations = batch
+    ways = _Ways(cursor, extract, area, selects, counts)
+    for piece in extract.read():
+        if isinstance(piece, np.ndarray):
+            counts["nodes"] += _copy(cursor, "load_nodes", encode_nodes(piece), len(piece))
+        elif isinstance(piece, Elements):
+            ways.load(piece, inside=True)
         else:
-            _load_ways(cursor, extract, batch, outside, counts)
+            relations += piece
     relations = [r for r in relations if area is None or not extract.ways_inside.isdisjoint(r.way_refs)]
     if area is not None:
         far = {ref for relation in relations for ref in relation.way_refs} - extract.ways_inside
-        _load_ways(cursor, extract, extract.read_ways(far), outside, counts)
-        extra = extract.read_nodes_outside(np.fromiter(outside, np.int64, len(outside)))
+        ways.load(extract.read_ways(np.array(sorted(far), np.int64)), inside=False)
+        extra = extract.read_nodes_outside(ways.outside)
         counts["nodes"] += _copy(cursor, "load_nodes", encode_nodes(extra), len(extra))
-        outside -= set(extra["id"].tolist())
     if not extract.covered:
         raise AreaEmpty(
             "the file has no node at all" if area is None else
             f"the file has nothing inside the area {area.bounds} (west, south, east, north); take an extract that "
             "covers it"
         )
-    if locations_on_ways and outside:
+    lacking = ways.outside[~extract.nodes.lookup(ways.outside)[0]]
+    if lacking.size and "LocationsOnWays" in (extract.header.get(f"pbf_optional_feature_{i}") for i in range(8)):
         raise PbfInvalid(
-            f"the file keeps locations on ways and lacks {len(outside)} of their nodes; changes cannot be applied to "
+            f"the file keeps locations on ways and lacks {len(lacking)} of their nodes; changes cannot be applied to "
             "it; take an extract with all nodes"
         )
-    cursor.execute(query("index_ways"))
-    put_relations(cursor, relations)
-    counts["relations"] = len(relations)
-    counts["features"] = _load_features(cursor, relations, extract.nodes, area)
+    ways.load_waiting()
+    note_missing(cursor, "n", lacking)
+    _load_relations(cursor, relations, extract.nodes, area, counts)
+    cursor.execute(query("find_missing_ways"))
     return counts
 
 
-def _load_ways(cursor: Cursor, extract: Extract, ways: list[Way], outside: set[int], counts: dict[str, int]) -> None:
-    """Copy ways in, and note which of their nodes are not inside."""
-    if not ways:
-        return
-    cursor.copy_expert(query("load_ways"), copy_ways(ways))
-    counts["ways"] += len(ways)
-    refs, _ = flatten(way.refs for way in ways)
-    known, _ = extract.nodes.lookup(refs)
-    outside.update(refs[~known].tolist())
+class _Ways:
+    """Loads ways and their features. What has a node that is not known yet waits for the nodes outside."""
+
+    def __init__(
+        self, cursor: Cursor, extract: Extract, area: AreaOfInterest | None, selects: Selects, counts: dict[str, int]
+    ):
+        self._cursor, self._extract, self._area, self._selects, self._counts = cursor, extract, area, selects, counts
+        self._waiting: list[Way] = []
+        self._outside: list[np.ndarray] = []
+
+    @property
+    def outside(self) -> np.ndarray:
+        """Nodes that loaded ways refer to and that are not inside: ids, sorted."""
+        return np.unique(np.concatenate([np.zeros(0, np.int64), *self._outside]))
+
+    def load(self, ways: Elements, inside: bool) -> None:
+        rows, selected = copy_ways(ways, inside, self._selects)
+        self._cursor.copy_expert(query("load_ways"), rows)
+        self._counts["ways"] += len(ways)
+        refs, offsets = ways.refs
+        unknown = ~self._extract.nodes.lookup(refs)[0]
+        self._outside.append(np.unique(refs[unknown]))
+        waits = any_of(unknown, offsets)
+        self._build(to_ways(ways.pick(selected & ~waits), self._selects))
+        self._waiting += to_ways(ways.pick(selected & waits), self._selects)
+
+    def load_waiting(self) -> None:
+        """Once all nodes are known that ever will be."""
+        self._build(self._waiting)
+        self._waiting = []
+
+    def _build(self, ways: list[Way]) -> None:
+        features = build_features(ways, [], {}, self._extract.nodes, self._area)
+        self._counts["features"] += load_features(self._cursor, features.values())
 
 
-def _load_features(cursor: Cursor, relations: list[Relation], nodes: NodeTable, area: AreaOfInterest | None) -> int:
-    total = 0
-    for ways in _selected_ways(cursor):
-        features = build_features(ways, [], {}, nodes, area)
-        put_features(cursor, list(features.values()))
-        total += len(features)
+def _load_relations(
+    cursor: Cursor, relations: list[Relation], nodes: NodeTable, area: AreaOfInterest | None, counts: dict[str, int]
+) -> None:
+    cursor.execute(query("index_ways"))
+    counts["relations"] = len(relations)
     for start in range(0, len(relations), RELATIONS_AT_ONCE):
         some = relations[start:start + RELATIONS_AT_ONCE]
+        put_relations(cursor, some)
         members = fetch_ways(cursor, {ref for relation in some for ref in relation.way_refs})
         features = build_features([], some, members, nodes, area)
-        put_features(cursor, list(features.values()))
-        total += len(features)
-    return total
-
-
-def _selected_ways(cursor: Cursor) -> Iterator[list[Way]]:
-    """The ways that detectors ask for, by a cursor of the server, so that memory stays bounded."""
-    with cursor.connection.cursor(name="selected_ways") as rows:
-        rows.execute(query("selected_ways"))
-        while batch := rows.fetchmany(WAYS_AT_ONCE):
-            yield [Way(*row) for row in batch]
+        counts["features"] += load_features(cursor, features.values())
 
 
 def _copy(cursor: Cursor, name: str, data: bytes, rows: int) -> int:

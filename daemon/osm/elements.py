@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from itertools import chain
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
@@ -50,72 +50,6 @@ class Relation(NamedTuple):
     def way_refs(self) -> list[int]:
         """Its member ways, each once, in their order."""
         return list(dict.fromkeys(ref for kind, ref, _ in self.members if kind == "w"))
-
-
-def read_tags(element: Any) -> dict[str, str]:
-    """Tags of an osmium object. NUL is dropped: PBF can carry it, PostgreSQL cannot."""
-    return {tag.k.replace("\0", ""): tag.v.replace("\0", "") for tag in element.tags}
-
-
-def read_way(element: Any, selects: Selects) -> Way:
-    """Copy a way out of osmium's buffer."""
-    tags = read_tags(element) if len(element.tags) else None
-    if tags is not None and not selects(tags):
-        tags = None
-    return Way(
-        element.id, element.version, int(element.timestamp.timestamp()), tags, [node.ref for node in element.nodes],
-        visible=not element.deleted,
-    )
-
-
-def read_relation(element: Any, selects: Selects) -> Relation:
-    """Copy a relation out of osmium's buffer, without its members where it is not an area that a detector asks for."""
-    tags: dict[str, str] = {}
-    members: list[tuple[str, int, str]] = []
-    visible = not element.deleted and element.tags.get("type") in AREA_TYPES
-    if visible:
-        tags = read_tags(element)
-        visible = selects(tags)
-    if visible:
-        members = [(m.type, m.ref, m.role.replace("\0", "")) for m in element.members]
-    return Relation(element.id, element.version, int(element.timestamp.timestamp()), tags, members, visible)
-
-
-class NodeColumns:
-    """Collects nodes one by one into a NODE array. `unsound` counts those that exist but whose location is none."""
-
-    def __init__(self) -> None:
-        self.unsound = 0
-        self._columns: tuple[list[Any], ...] = ([], [], [], [], [], [])
-
-    def __len__(self) -> int:
-        return len(self._columns[0])
-
-    def add(self, element: Any) -> None:
-        """Copy a node out of osmium's buffer."""
-        ids, changed, lons, lats, versions, present = self._columns
-        location = element.location
-        ids.append(element.id)
-        changed.append(element.timestamp)
-        lons.append(location.x)
-        lats.append(location.y)
-        versions.append(element.version)
-        present.append(not element.deleted)
-
-    def take(self) -> np.ndarray:
-        """The nodes collected so far; the collection is empty afterwards."""
-        ids, changed, lons, lats, versions, present = self._columns
-        nodes = np.zeros(len(ids), NODE)
-        nodes["id"], nodes["lon"], nodes["lat"], nodes["version"] = ids, lons, lats, versions
-        nodes["changed"] = np.fromiter((moment.timestamp() for moment in changed), np.int64, len(ids))
-        visible = np.array(present, bool)
-        sound = np.abs(nodes["lon"].astype(np.int64)) <= MAX_LON
-        sound &= np.abs(nodes["lat"].astype(np.int64)) <= MAX_LAT
-        self.unsound += int(np.count_nonzero(visible & ~sound))
-        nodes["present"] = visible & sound
-        for column in self._columns:
-            column.clear()
-        return nodes
 
 
 class NodeTable:

@@ -10,34 +10,23 @@ Node rows are spooled to an unnamed temporary file and memory-mapped, so that me
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import osmium
 
 from daemon.errors import PbfInvalid, StorageFull
 from daemon.osm.area import AreaOfInterest
-from daemon.osm.changes import OSMIUM_FAILURES
-from daemon.osm.elements import (
-    NODE,
-    NodeColumns,
-    NodeTable,
-    Relation,
-    Selects,
-    Way,
-    any_of,
-    flatten,
-    read_relation,
-    read_way,
-)
+from daemon.osm.columns import Columns, Elements, join_elements, to_relations
+from daemon.osm.elements import NODE, NodeTable, Relation, Selects, any_of
 from daemon.osm.geometry import PRECISION
+from daemon.osm.opl import OSMIUM_FAILURES, read_columns
 
-#: Objects handled at once.
-BATCH = 50_000
 #: Order of the types in a sorted OSM file.
-ORDER = {"n": 0, "w": 1, "r": 2}
+ORDER = "nwr"
+#: Bytes that an object usually takes in a PBF. osmium does not tell where in the file it is: progress is a guess.
+OBJECT_BYTES = 8.5
 
 Progress = Callable[[int, int], None]
 
@@ -82,83 +71,68 @@ class Extract:
         """All nodes that the store keeps, once read."""
         return NodeTable(self._inside, self._outside)
 
-    def read(self) -> Iterator[np.ndarray | list[Way] | list[Relation]]:
-        """Pass 1: batches of nodes inside (NODE), of ways with a node inside, and of all selected area relations.
+    def read(self) -> Iterator[np.ndarray | Elements | list[Relation]]:
+        """Pass 1: pieces of nodes inside (NODE), of ways with a node inside, and of all selected area relations.
 
         Raises:
             PbfInvalid: unreadable or truncated, not OSM, not sorted by type and id, or with several versions of an
                 object.
         """
-        nodes = NodeColumns()
-        ways: list[Way] = []
-        relations: list[Relation] = []
-        previous = (0, 0)
-        size = self._path.stat().st_size
-        for count, element in enumerate(self._elements(osmium.FileProcessor(str(self._path)))):
-            if element.id <= 0:
-                self.invalid += 1
-                continue
-            kind = element.type_str()
-            position = (ORDER.get(kind, 3), element.id)
-            if position <= previous:
-                raise PbfInvalid(
-                    f"{self._path}: {kind}{element.id} stands after {'nwr'[previous[0]]}{previous[1]}; not sorted, or "
-                    "a history file; sort it (`osmium sort`), or take an extract without history"
-                )
-            if position[0] != previous[0]:
-                yield from self._nodes_inside(nodes)
-            previous = position
-            if kind == "n":
-                nodes.add(element)
-                if len(nodes) >= BATCH:
-                    yield from self._nodes_inside(nodes)
-            elif kind == "w":
-                ways.append(read_way(element, self._selects))
-                if len(ways) >= BATCH:
-                    yield self._ways_inside(ways)
-                    ways = []
-            elif kind == "r":
-                relation = read_relation(element, self._selects)
-                self.newest = max(self.newest, relation.changed)
-                if relation.visible:
-                    relations.append(relation)
-            if self._progress and count % BATCH == 0:
-                # osmium does not tell where in the file it is: guess by the bytes an object usually takes.
-                self._progress(min(int(count * 8.5), size), size)
-        yield from self._nodes_inside(nodes)
-        if ways:
-            yield self._ways_inside(ways)
-        yield relations
-        self.invalid += nodes.unsound
+        size, count = self._path.stat().st_size, 0
+        last = (0, 0)
+        for columns in self._columns(ORDER):
+            last = self._check_order(columns, last)
+            count += len(columns.order)
+            possible = columns.nodes["id"] > 0
+            self.invalid += int(np.count_nonzero(~(possible & columns.sound)))
+            if len(nodes := self._nodes_inside(columns.nodes[possible])):
+                yield nodes
+            ways, relations = (e.pick(e.id > 0) for e in (columns.ways, columns.relations))
+            self.invalid += len(columns.ways) - len(ways) + len(columns.relations) - len(relations)
+            self.newest = max(self.newest, *ways.changed.tolist(), *relations.changed.tolist(), 0)
+            if len(ways := self._ways_inside(ways)):
+                yield ways
+            if selected := [relation for relation in to_relations(relations, self._selects) if relation.visible]:
+                yield selected
+            if self._progress:
+                self._progress(min(int(count * OBJECT_BYTES), size), size)
         if self._progress:
             self._progress(size, size)
 
-    def read_ways(self, ids: Iterable[int]) -> list[Way]:
+    def read_ways(self, ids: np.ndarray) -> Elements:
         """Pass 2: these ways, which have no node inside."""
-        wanted = list(ids)
-        if not wanted:
-            return []
-        processor = osmium.FileProcessor(str(self._path), osmium.osm.WAY).with_filter(osmium.filter.IdFilter(wanted))
-        return [read_way(element, self._selects) for element in self._elements(processor)]
+        columns = self._columns("w") if len(ids) else iter(())
+        return join_elements([c.ways.pick(np.isin(c.ways.id, ids)) for c in columns])
 
     def read_nodes_outside(self, ids: np.ndarray) -> np.ndarray:
         """Pass 3: nodes outside, NODE, which belong to kept ways; unknown ids are left out."""
-        wanted = ids[ids > 0].tolist()
-        nodes = NodeColumns()
-        if wanted:
-            processor = osmium.FileProcessor(str(self._path), osmium.osm.NODE)
-            processor.with_filter(osmium.filter.IdFilter(wanted))
-            for element in self._elements(processor):
-                nodes.add(element)
-        rows = nodes.take()
-        self._outside = rows[rows["present"]]
+        wanted = ids[ids > 0]
+        if len(wanted):
+            pieces = (c.nodes[c.nodes["present"] & np.isin(c.nodes["id"], wanted)] for c in self._columns("n"))
+            self._outside = np.concatenate([np.zeros(0, NODE), *pieces])
         return self._outside
 
-    def _elements(self, processor: osmium.FileProcessor) -> Iterator[Any]:
+    def _columns(self, entities: str) -> Iterator[Columns]:
         try:
-            yield from processor
+            yield from read_columns(self._path, entities=entities)
         except OSMIUM_FAILURES as error:
             raise PbfInvalid(f"{self._path}: broken OSM file: {error}; fetch it again") from None
+
+    def _check_order(self, columns: Columns, last: tuple[int, int]) -> tuple[int, int]:
+        """Type (a place in ORDER) and id of the last object; `last` is that of the piece before."""
+        types = np.array([ORDER.find(chr(code)) for code in range(256)])[columns.order]
+        ids = np.zeros(len(types), np.int64)
+        for number, of_type in enumerate((columns.nodes["id"], columns.ways.id, columns.relations.id)):
+            ids[types == number] = of_type
+        types, ids = (np.concatenate([[before], row[ids > 0]]) for before, row in zip(last, (types, ids), strict=True))
+        wrong = np.flatnonzero((types[1:] < types[:-1]) | ((types[1:] == types[:-1]) & (ids[1:] <= ids[:-1])))
+        if len(wrong):
+            (type_, id_), (before, before_id) = ((ORDER[types[k]], ids[k]) for k in (wrong[0] + 1, wrong[0]))
+            raise PbfInvalid(
+                f"{self._path}: {type_}{id_} stands after {before}{before_id}; not sorted, or a history file; sort it "
+                "(`osmium sort`), or take an extract without history"
+            )
+        return int(types[-1]), int(ids[-1])
 
     def _read_header(self) -> osmium.io.Header:
         try:
@@ -171,10 +145,9 @@ class Extract:
             raise PbfInvalid(f"{self._path}: a history or change file; bootstrap needs one with current objects only")
         return header
 
-    def _nodes_inside(self, columns: NodeColumns) -> Iterator[np.ndarray]:
-        nodes = columns.take()
+    def _nodes_inside(self, nodes: np.ndarray) -> np.ndarray:
         if not len(nodes):
-            return
+            return nodes
         self.newest = max(self.newest, int(nodes["changed"].max()))
         inside = nodes["present"].copy()
         if self._area is not None:
@@ -195,15 +168,13 @@ class Extract:
                     "space, or set TMPDIR to a larger disk"
                 ) from None
             self._inside = np.memmap(self._spool, NODE, mode="r")
-            yield nodes
+        return nodes
 
-    def _ways_inside(self, ways: list[Way]) -> list[Way]:
-        self.newest = max(self.newest, max(way.changed for way in ways))
-        if self._area is None:
-            return [way._replace(inside=True) for way in ways]
-        refs, offsets = flatten(way.refs for way in ways)
+    def _ways_inside(self, ways: Elements) -> Elements:
+        if self._area is None or not len(ways):
+            return ways
+        refs, offsets = ways.refs
         known, _ = NodeTable(self._inside).lookup(refs)
-        inside = any_of(known, offsets).tolist()
-        kept = [way._replace(inside=True) for way, flag in zip(ways, inside, strict=True) if flag]
-        self.ways_inside.update(way.id for way in kept)
+        kept = ways.pick(any_of(known, offsets))
+        self.ways_inside.update(kept.id.tolist())
         return kept

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 
@@ -13,7 +14,7 @@ from daemon.db import query
 from daemon.osm.area import AreaOfInterest
 from daemon.osm.elements import NodeTable, Relation, Way
 from daemon.osm.geometry import assemble, build_ways
-from daemon.osm.rows import array, encode_tags
+from daemon.osm.rows import array, encode_tags, escape
 from detectors.base import OsmFeature
 
 #: A feature's type and id, the key of its row.
@@ -96,6 +97,24 @@ def put_features(cursor: Cursor, features: Sequence[OsmFeature]) -> None:
         "geometry": array(shapely.to_wkb(geometries, hex=True, byte_order=1)),
         **{side: array(bounds[:, i]) for i, side in enumerate(("west", "south", "east", "north"))},
     })
+
+
+def load_features(cursor: Cursor, features: Iterable[OsmFeature]) -> int:
+    """Copy features into the empty table; returns how many."""
+    kept = list(features)
+    if kept:
+        geometries = np.array([feature.geometry for feature in kept], dtype=object)
+        rows = zip(
+            kept, shapely.to_wkb(geometries, hex=True, byte_order=1).tolist(), shapely.bounds(geometries).tolist(),
+            strict=True,
+        )
+        text = "".join(
+            f"{CODES[f.type]}\t{f.id}\t{f.version}\t{f.timestamp.isoformat()}\t{escape(encode_tags(f.tags))}\t"
+            f"\\\\x{wkb}\t({west},{south}),({east},{north})\n"
+            for f, wkb, (west, south, east, north) in rows
+        )
+        cursor.copy_expert(query("load_features"), io.BytesIO(text.encode()))
+    return len(kept)
 
 
 def drop_features(cursor: Cursor, removed: Mapping[Key, int]) -> None:

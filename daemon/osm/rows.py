@@ -11,7 +11,8 @@ import numpy as np
 from psycopg2.extensions import cursor as Cursor
 
 from daemon.db import query
-from daemon.osm.elements import NODE, Relation, Way
+from daemon.osm.columns import Elements
+from daemon.osm.elements import NODE, Relation, Selects, Way
 
 #: PostgreSQL's binary timestamps count microseconds from 2000-01-01: this many seconds after 1970.
 POSTGRES_EPOCH = 946_684_800
@@ -84,6 +85,24 @@ def fetch_relations(cursor: Cursor, ids: Iterable[int], ways: Iterable[int]) -> 
     }
 
 
+def fetch_missing(cursor: Cursor, kind: str, ids: Iterable[int]) -> np.ndarray:
+    """Those of the nodes ("n") or ways ("w") that the store lacks although something in it refers to them, sorted."""
+    cursor.execute(query("missing"), {"type": kind, "ids": array(ids)})
+    return np.array(sorted(id_ for (id_,) in cursor), np.int64)
+
+
+def note_missing(cursor: Cursor, kind: str, ids: Iterable[int]) -> None:
+    """Something in the store refers to these nodes or ways, which it does not have."""
+    if (wanted := array(ids)) != "{}":
+        cursor.execute(query("put_missing"), {"type": kind, "ids": wanted})
+
+
+def forget_missing(cursor: Cursor, kind: str, ids: Iterable[int]) -> None:
+    """These nodes or ways are in the store now."""
+    if (found := array(ids)) != "{}":
+        cursor.execute(query("forget_missing"), {"type": kind, "ids": found})
+
+
 def put_nodes(cursor: Cursor, nodes: np.ndarray) -> None:
     """Insert nodes (NODE), or bring them up to date."""
     if len(nodes):
@@ -111,13 +130,18 @@ def put_relations(cursor: Cursor, relations: Sequence[Relation]) -> None:
         cursor.execute(query("put_relations"), {"relations": json.dumps(rows, ensure_ascii=False)})
 
 
-def copy_ways(ways: Iterable[Way]) -> io.BytesIO:
-    """Ways in PostgreSQL's text copy format, for the query `load_ways`."""
-    rows = []
-    for way in ways:
-        tags = "\\N" if way.tags is None else _escaped(encode_tags(way.tags))
-        rows.append(f"{way.id}\t{_timestamp(way.changed)}\t{way.version}\t{way.inside}\t{tags}\t{array(way.refs)}\n")
-    return io.BytesIO("".join(rows).encode())
+def copy_ways(ways: Elements, inside: bool, selects: Selects) -> tuple[io.BytesIO, np.ndarray]:
+    """Ways in PostgreSQL's text copy format, for the query `load_ways`; and which of them a detector asks for."""
+    rows, selected = [], np.zeros(len(ways), bool)
+    columns = (ways.id, ways.version, ways.changed.astype("M8[s]"), ways.tags[:, 1] > ways.tags[:, 0])
+    spans = ways.body.tolist()
+    for i, (id_, version, changed, tagged) in enumerate(zip(*(c.tolist() for c in columns), strict=True)):
+        tags = ways.tags_of(i) if tagged else None
+        selected[i] = tags is not None and selects(tags)
+        shown = escape(encode_tags(tags)) if selected[i] else "\\N"
+        refs = ways.text[spans[i][0]:spans[i][1]].decode().replace("n", "")
+        rows.append(f"{id_}\t{changed}Z\t{version}\t{inside}\t{shown}\t{{{refs}}}\n")
+    return io.BytesIO("".join(rows).encode()), selected
 
 
 def encode_tags(tags: Mapping[str, str]) -> str:
@@ -125,9 +149,6 @@ def encode_tags(tags: Mapping[str, str]) -> str:
     return json.dumps(dict(tags), ensure_ascii=False)
 
 
-def _escaped(text: str) -> str:
+def escape(text: str) -> str:
+    """A value for PostgreSQL's text copy format."""
     return text.replace("\\", "\\\\").replace("\t", "\\t").replace("\n", "\\n").replace("\r", "\\r")
-
-
-def _timestamp(seconds: int) -> str:
-    return f"{np.datetime64(seconds, 's')}Z"

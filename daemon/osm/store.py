@@ -82,9 +82,9 @@ class OsmStore:
             ChangeFileInvalid: the file is broken; nothing was written.
         """
         self._check(cursor)
-        file = read_changes(Path(path), self._selects)
-        passing = find_passing(cursor, file, self._area)
-        changes, counts = apply_changes(cursor, file, self._area, timestamp)
+        file = read_changes(Path(path))
+        passing = find_passing(cursor, file, self._selects, self._area)
+        changes, counts = apply_changes(cursor, file, self._selects, self._area, timestamp)
         return Delta(sequence, timestamp, changes, dict(counts), passing)
 
     def position(self, cursor: Cursor) -> Position | None:

@@ -16,12 +16,13 @@ INSERT INTO replication_state (sequence, timestamp, area) VALUES (%(sequence)s, 
 
 -- name: empty_store
 -- Throw away what an earlier bootstrap loaded.
-TRUNCATE osm_node, osm_way, osm_relation, osm_gone, osm_feature, osm_removed, replication_state;
+TRUNCATE osm_node, osm_way, osm_relation, osm_missing, osm_gone, osm_feature, osm_removed, replication_state;
 
 -- name: drop_store_indexes
 -- The big tables are loaded quicker without indexes; all are made again in the same transaction.
 ALTER TABLE osm_node DROP CONSTRAINT osm_node_pkey;
 ALTER TABLE osm_way DROP CONSTRAINT osm_way_pkey;
+ALTER TABLE osm_feature DROP CONSTRAINT osm_feature_pkey;
 DROP INDEX osm_way_nodes, osm_relation_ways, osm_feature_bbox;
 
 -- name: index_ways
@@ -33,6 +34,7 @@ ALTER TABLE osm_way ADD CONSTRAINT osm_way_pkey PRIMARY KEY (id);
 -- The other indexes of a store that has just been loaded, and its statistics.
 SET LOCAL maintenance_work_mem = '256MB';
 ALTER TABLE osm_node ADD CONSTRAINT osm_node_pkey PRIMARY KEY (id);
+ALTER TABLE osm_feature ADD CONSTRAINT osm_feature_pkey PRIMARY KEY (osm_type, osm_id);
 CREATE INDEX osm_way_nodes ON osm_way USING gin (nodes) WITH (fastupdate = off);
 CREATE INDEX osm_relation_ways ON osm_relation USING gin (way_refs) WITH (fastupdate = off);
 CREATE INDEX osm_feature_bbox ON osm_feature USING gist (bbox);
@@ -46,9 +48,9 @@ COPY osm_node (id, changed, lon, lat, version, inside) FROM STDIN (FORMAT binary
 -- Ways as text rows.
 COPY osm_way (id, changed, version, inside, tags, nodes) FROM STDIN;
 
--- name: selected_ways
--- Every way that a detector asks for.
-SELECT id, version, extract(epoch FROM changed)::bigint, tags, nodes, inside FROM osm_way WHERE tags IS NOT NULL;
+-- name: load_features
+-- Features as text rows.
+COPY osm_feature (osm_type, osm_id, version, changed, tags, geometry, bbox) FROM STDIN;
 
 -- name: nodes_by_id
 -- Nodes with these ids, sorted, all columns of fixed width.
@@ -75,6 +77,24 @@ FROM unnest(%(ways)s::bigint[]) AS w (id) JOIN osm_relation r ON r.way_refs @> A
 -- Those of these ways that any other relation than these refers to.
 SELECT DISTINCT w.id FROM unnest(%(ways)s::bigint[]) AS w (id) JOIN osm_relation r ON r.way_refs @> ARRAY[w.id]
 WHERE r.id <> ALL(%(relations)s::bigint[]);
+
+-- name: missing
+-- Those of these objects that the store lacks although something in it refers to them.
+SELECT osm_id FROM osm_missing WHERE osm_type = %(type)s AND osm_id = ANY(%(ids)s::bigint[]);
+
+-- name: put_missing
+-- Something in the store refers to these objects, which it does not have.
+INSERT INTO osm_missing (osm_type, osm_id) SELECT %(type)s, unnest(%(ids)s::bigint[]) ON CONFLICT DO NOTHING;
+
+-- name: forget_missing
+-- These objects are in the store now.
+DELETE FROM osm_missing WHERE osm_type = %(type)s AND osm_id = ANY(%(ids)s::bigint[]);
+
+-- name: find_missing_ways
+-- After a bootstrap: the ways that relations refer to and the store does not have.
+INSERT INTO osm_missing (osm_type, osm_id)
+SELECT DISTINCT 'w'::"char", ref FROM osm_relation, unnest(way_refs) AS ref
+WHERE NOT EXISTS (SELECT FROM osm_way WHERE id = ref);
 
 -- name: gone_versions
 -- In what version these objects left the store.

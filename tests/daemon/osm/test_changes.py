@@ -9,13 +9,27 @@ import pytest
 from osm_world import Thing, node, relation, way, write_changes
 
 from daemon.errors import ChangeFileInvalid
-from daemon.osm.changes import read_changes
+from daemon.osm.changes import ChangeFile, read_changes
+from daemon.osm.columns import to_relations, to_ways
+from daemon.osm.elements import Relation, Way
 
 HEAD = '<?xml version="1.0"?><osmChange version="0.6">'
 
 
-def read(path: Path):
-    return read_changes(path, lambda tags: "building" in tags)
+def read(path: Path) -> ChangeFile:
+    return read_changes(path)
+
+
+def buildings(tags) -> bool:
+    return "building" in tags
+
+
+def ways_of(file: ChangeFile) -> dict[int, Way]:
+    return {way.id: way for way in to_ways(file.ways, buildings)}
+
+
+def relations_of(file: ChangeFile) -> dict[int, Relation]:
+    return {relation.id: relation for relation in to_relations(file.relations, buildings)}
 
 
 def test_the_highest_version_wins_whatever_the_order(tmp_path: Path) -> None:
@@ -32,8 +46,9 @@ def test_the_highest_version_wins_whatever_the_order(tmp_path: Path) -> None:
 def test_of_equal_versions_the_later_one_wins(tmp_path: Path) -> None:
     things = [way(1, [1, 2]), Thing("w", 1, 1, deleted=True), Thing("w", 2, 1, deleted=True), way(2, [3, 4])]
     file = read(write_changes(tmp_path / "a.osc.gz", things))
-    assert not file.ways[1].visible
-    assert file.ways[2].visible and list(file.ways[2].refs) == [3, 4]
+    ways = ways_of(file)
+    assert not ways[1].visible
+    assert ways[2].visible and list(ways[2].refs) == [3, 4]
 
 
 def test_only_tags_that_are_asked_for_are_kept(tmp_path: Path) -> None:
@@ -44,8 +59,9 @@ def test_only_tags_that_are_asked_for_are_kept(tmp_path: Path) -> None:
         relation(5, [("w", 1, "")], tags={"type": "multipolygon"}),
     ]
     file = read(write_changes(tmp_path / "a.osc", things))
-    assert file.ways[1].tags == {"building": "yes", "name": "Ü <&>"} and file.ways[2].tags is None
-    assert [file.relations[id_].visible for id_ in (3, 4, 5)] == [True, False, False]
+    ways, relations = ways_of(file), relations_of(file)
+    assert ways[1].tags == {"building": "yes", "name": "Ü <&>"} and ways[2].tags is None
+    assert [relations[id_].visible for id_ in (3, 4, 5)] == [True, False, False]
 
 
 def test_impossible_ids_and_places_are_put_aside_and_counted(tmp_path: Path) -> None:
@@ -59,7 +75,7 @@ def test_impossible_ids_and_places_are_put_aside_and_counted(tmp_path: Path) -> 
     file = read(path)
     assert file.invalid == 6
     assert file.nodes["present"].tolist() == [False, False, False, True]
-    assert not file.ways
+    assert not len(file.ways)
 
 
 @pytest.mark.parametrize("name", ["change.osc.gz", "download.part", "x.pbf"])

@@ -1,0 +1,49 @@
+"""Turn an OSM file into OPL text. Imports nothing but osmium: for large files it runs as a process of its own.
+
+    python convert.py FILE KIND ENTITIES        text to standard output; 1 and a complaint where osmium cannot read FILE
+"""
+
+from __future__ import annotations
+
+import sys
+
+import osmium
+
+#: OPL with as much of the metadata as the store keeps.
+OPL = "opl,add_metadata=version+timestamp"
+ENTITIES = {"n": osmium.osm.NODE, "w": osmium.osm.WAY, "r": osmium.osm.RELATION}
+
+
+def to_opl(source: str, kind: str, entities: str, target: str) -> None:
+    """Write the objects of a file as OPL.
+
+    Args:
+        kind: osmium's name of the source's format; "": by its name.
+        entities: types to write, some of "nwr".
+        target: an open file's path.
+
+    Raises:
+        RuntimeError, ValueError: osmium cannot read it.
+    """
+    wanted = osmium.osm.NOTHING
+    for letter in entities:
+        wanted |= ENTITIES[letter]
+    with (
+        osmium.io.Reader(osmium.io.File(source, kind) if kind else osmium.io.File(source), wanted) as reader,
+        osmium.SimpleWriter(osmium.io.File(target, OPL), overwrite=True) as writer,
+    ):
+        osmium.apply(reader, writer)
+
+
+def main() -> int:
+    source, kind, entities = sys.argv[1:]
+    try:
+        to_opl(source, kind, entities, "/proc/self/fd/1")
+    except (OSError, RuntimeError, ValueError) as error:
+        print(error, file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
