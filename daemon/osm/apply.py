@@ -37,6 +37,7 @@ from daemon.osm.features import (
 )
 from daemon.osm.geometry import PRECISION
 from daemon.osm.guard import fetch_gone, forget_old, news_of, news_of_nodes, remember_gone
+from daemon.osm.pages import NodePages
 from daemon.osm.rows import (
     array,
     fetch_missing,
@@ -98,12 +99,21 @@ class _Relations:
 
 
 def apply_changes(
-    cursor: Cursor, file: ChangeFile, selects: Selects, area: AreaOfInterest | None, timestamp: datetime
-) -> tuple[list[Change], Counter[str]]:
+    cursor: Cursor,
+    file: ChangeFile,
+    selects: Selects,
+    area: AreaOfInterest | None,
+    pages: NodePages | None,
+    timestamp: datetime,
+) -> tuple[list[Change], Counter[str], NodePages | None]:
     """Bring the store's raw objects and features up to date with a change file, inside the caller's transaction.
 
+    Args:
+        pages: of the nodes of the store, where there is an area.
+
     Returns:
-        Features whose geometry, tags or version changed, ordered by type and id, and counts as in `Delta`.
+        Features whose geometry, tags or version changed, ordered by type and id; counts as in `Delta`; and the pages
+        as they are now.
     """
     counts: Counter[str] = Counter(
         nodes=len(file.nodes), ways=len(file.ways), relations=len(file.relations), stale=0, invalid=file.invalid
@@ -111,7 +121,8 @@ def apply_changes(
     of_file = {relation.id: relation for relation in to_relations(file.relations, selects)}
     stored = fetch_ways(cursor, file.ways.id)
     missing = fetch_missing(cursor, "w", file.ways.id)
-    nodes, near = _find_nodes(cursor, file, area, np.union1d(_ids(stored), missing), _member_ways(of_file), counts)
+    known_ways = np.union1d(_ids(stored), missing)
+    nodes, near = _find_nodes(cursor, file, area, pages, known_ways, _member_ways(of_file), counts)
     ways = _find_ways(cursor, to_ways(near, selects), stored, missing, nodes, area, counts)
     relations = _find_relations(cursor, of_file, ways, area, counts)
     held = {ref for relation in relations.kept.values() for ref in relation.way_refs}
@@ -124,7 +135,7 @@ def apply_changes(
     _drop(cursor, "drop_ways", dropped)
     put_relations(cursor, [relation for id_, relation in relations.kept.items() if id_ in relations.news])
     _drop(cursor, "drop_relations", relations.stored.keys() - relations.kept.keys())
-    left, back = _write_nodes(cursor, nodes, ways, kept)
+    left, back, there = _write_nodes(cursor, nodes, ways, kept)
     if area is not None:
         before = chain(*(way.refs for way in ways.stored.values()), *(way.refs for way in loose.values()))
         _drop(cursor, "drop_unused_nodes", set(before) - set(chain(*(way.refs for way in kept.values()))))
@@ -137,13 +148,14 @@ def apply_changes(
                 for id_, row in found.stored.items() if id_ not in stays}
         remember_gone(cursor, kind, gone, found.gone.keys() & stays.keys(), timestamp)
     forget_old(cursor, timestamp)
-    return changes, counts
+    return changes, counts, pages and pages.grown(cursor, there)
 
 
 def _find_nodes(
     cursor: Cursor,
     file: ChangeFile,
     area: AreaOfInterest | None,
+    pages: NodePages | None,
     known_ways: np.ndarray,
     member_ways: np.ndarray,
     counts: Counter[str],
@@ -157,7 +169,7 @@ def _find_nodes(
     ids = file.nodes["id"]
     refs, offsets = file.ways.refs
     asked = np.union1d(ids, refs)
-    known = fetch_nodes(cursor, asked)
+    known = fetch_nodes(cursor, asked if pages is None else asked[pages.may_hold(asked)])
     missing = fetch_missing(cursor, "n", ids)
     inside, near, concerned = file.nodes["present"], file.ways, np.ones(len(ids), bool)
     if area is not None:
@@ -290,10 +302,12 @@ def _removal(key: Key, ways: _Ways, relations: _Relations, timestamp: datetime) 
     return edit.changed if edit is not None and edit.changed > 0 else int(timestamp.timestamp())
 
 
-def _write_nodes(cursor: Cursor, nodes: _Nodes, ways: _Ways, kept: dict[int, Way]) -> tuple[dict[int, int], set[int]]:
+def _write_nodes(
+    cursor: Cursor, nodes: _Nodes, ways: _Ways, kept: dict[int, Way]
+) -> tuple[dict[int, int], set[int], np.ndarray]:
     """Store the news that belong into the store, take out what no longer does, and note what is missing.
 
-    Returns versions of those that left by id, and the ids of those former ones that had left it before.
+    Returns versions of those that left by id, and the ids of what was stored: of those that had left before, and of all.
 
     Every way that holds one of these nodes is affected, so `kept` knows all that use them.
     """
@@ -306,7 +320,7 @@ def _write_nodes(cursor: Cursor, nodes: _Nodes, ways: _Ways, kept: dict[int, Way
     note_missing(cursor, "n", used[~ways.nodes.lookup(used)[0]])
     forget_missing(cursor, "n", np.intersect1d(nodes.missing, there))
     back = nodes.gone.keys() & set(there.tolist())
-    return dict(zip(left["id"].tolist(), left["version"].tolist(), strict=True)), back
+    return dict(zip(left["id"].tolist(), left["version"].tolist(), strict=True)), back, there
 
 
 def _member_ways(relations: Mapping[int, Relation]) -> np.ndarray:

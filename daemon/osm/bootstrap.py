@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 from psycopg2.extensions import cursor as Cursor
 
+from daemon.config import server_of
 from daemon.db import Database, query
 from daemon.errors import AreaEmpty, OsmDataError, PbfInvalid
 from daemon.osm.area import AreaOfInterest, describe_area
@@ -18,6 +19,7 @@ from daemon.osm.columns import Elements, to_ways
 from daemon.osm.elements import NodeTable, Relation, Selects, Way, any_of
 from daemon.osm.extract import Extract, Progress
 from daemon.osm.features import build_features, load_features
+from daemon.osm.header import Origin
 from daemon.osm.rows import copy_ways, encode_nodes, fetch_ways, note_missing, put_relations
 from daemon.osm.values import BootstrapReport
 
@@ -52,13 +54,17 @@ def bootstrap_store(
             cursor.execute(query("drop_store_indexes"))
             counts = _load(cursor, extract, area, selects)
             cursor.execute(query("index_store"))
-            sequence, timestamp, url = _position(extract, replication_url)
+            origin = Origin.of(extract.header)
+            sequence = origin.sequence if replication_url is None else origin.sequence_on(replication_url)
+            newest = datetime.fromtimestamp(extract.newest, UTC) if extract.newest else None
+            timestamp = origin.timestamp or newest
             cursor.execute(query("start_position"), {
                 "sequence": sequence, "timestamp": timestamp, "area": json.dumps(describe_area(area)),
+                "server": server_of(replication_url) if replication_url else None,
             })
         return BootstrapReport(
-            **counts, invalid=extract.invalid, sequence=sequence, timestamp=timestamp, replication_url=url,
-            seconds=time.monotonic() - begun,
+            **counts, invalid=extract.invalid, sequence=sequence, timestamp=timestamp,
+            replication_url=origin.url, seconds=time.monotonic() - begun,
         )
     finally:
         extract.close()
@@ -97,6 +103,8 @@ def _load(cursor: Cursor, extract: Extract, area: AreaOfInterest | None, selects
     note_missing(cursor, "n", lacking)
     _load_relations(cursor, relations, extract.nodes, area, counts)
     cursor.execute(query("find_missing_ways"))
+    if area is not None:
+        cursor.execute(query("find_node_pages"))
     return counts
 
 
@@ -153,26 +161,3 @@ def _copy(cursor: Cursor, name: str, data: bytes, rows: int) -> int:
     if rows:
         cursor.copy_expert(query(name), io.BytesIO(data))
     return rows
-
-
-def _position(extract: Extract, replication_url: str | None) -> tuple[int | None, datetime | None, str]:
-    """Sequence, timestamp and server of the data. A sequence number means nothing to another server than its own."""
-    header = extract.header
-    url = header.get("osmosis_replication_base_url")
-    number = header.get("osmosis_replication_sequence_number")
-    sequence = int(number) if number.isdecimal() and len(number) < 18 else None
-    if replication_url is not None and _server(url) != _server(replication_url):
-        sequence = None
-    text = header.get("osmosis_replication_timestamp")
-    try:
-        timestamp: datetime | None = datetime.fromisoformat(text.replace("Z", "+00:00"))
-    except ValueError:
-        timestamp = datetime.fromtimestamp(extract.newest, UTC) if extract.newest else None
-    if timestamp is not None and timestamp.tzinfo is None:
-        timestamp = timestamp.replace(tzinfo=UTC)
-    return sequence, timestamp, url
-
-
-def _server(url: str) -> str:
-    """A replication URL without what may differ between two ways to write it."""
-    return url.partition("://")[2].rstrip("/").lower() if "://" in url else url.rstrip("/").lower()

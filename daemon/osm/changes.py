@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import osmium
 
 from daemon.errors import ChangeFileInvalid
 from daemon.osm.columns import Columns, Elements, concatenate, last_of
@@ -57,9 +56,6 @@ def read_changes(path: Path) -> ChangeFile:
     try:
         with open(path, "rb") as stream:
             kind = "osc.gz" if stream.read(2) == GZIP_MAGIC else "osc"
-        with osmium.io.Reader(osmium.io.File(str(path), kind), osmium.osm.NOTHING) as reader:
-            if not reader.header().has_multiple_object_versions:
-                raise ChangeFileInvalid(f"{path}: an OSM file, but not a change file (osmChange); fetch it again")
         columns = concatenate(list(read_columns(path, kind)))
     except OSError as error:
         raise ChangeFileInvalid(f"{path}: cannot be read: {error}") from None

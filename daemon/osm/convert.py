@@ -18,7 +18,7 @@ def to_opl(source: str, kind: str, entities: str, target: str) -> None:
     """Write the objects of a file as OPL.
 
     Args:
-        kind: osmium's name of the source's format; "": by its name.
+        kind: osmium's name of the source's format; "": by its name. A change file ("osc...") has to be one.
         entities: types to write, some of "nwr".
         target: an open file's path.
 
@@ -32,6 +32,8 @@ def to_opl(source: str, kind: str, entities: str, target: str) -> None:
         osmium.io.Reader(osmium.io.File(source, kind) if kind else osmium.io.File(source), wanted) as reader,
         osmium.SimpleWriter(osmium.io.File(target, OPL), overwrite=True) as writer,
     ):
+        if kind.startswith("osc") and not reader.header().has_multiple_object_versions:
+            raise ValueError("an OSM file of another kind, no osmChange")
         osmium.apply(reader, writer)
 
 

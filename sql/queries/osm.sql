@@ -4,19 +4,20 @@ SELECT area FROM replication_state;
 
 -- name: read_position
 -- Where the store stands.
-SELECT sequence, "timestamp" FROM replication_state;
+SELECT sequence, "timestamp", server FROM replication_state;
 
 -- name: set_position
 -- Where the store stands now.
-UPDATE replication_state SET sequence = %(sequence)s, timestamp = %(timestamp)s;
+UPDATE replication_state SET sequence = %(sequence)s, timestamp = %(timestamp)s, server = %(server)s;
 
 -- name: start_position
 -- Where a fresh store stands.
-INSERT INTO replication_state (sequence, timestamp, area) VALUES (%(sequence)s, %(timestamp)s, %(area)s);
+INSERT INTO replication_state (sequence, timestamp, area, server)
+VALUES (%(sequence)s, %(timestamp)s, %(area)s, %(server)s);
 
 -- name: empty_store
 -- Throw away what an earlier bootstrap loaded.
-TRUNCATE osm_node, osm_way, osm_relation, osm_missing, osm_gone, osm_feature, osm_removed, replication_state;
+TRUNCATE osm_node, osm_way, osm_relation, osm_missing, osm_node_page, osm_gone, osm_feature, osm_removed, replication_state;
 
 -- name: drop_store_indexes
 -- The big tables are loaded quicker without indexes; all are made again in the same transaction.
@@ -77,6 +78,26 @@ FROM unnest(%(ways)s::bigint[]) AS w (id) JOIN osm_relation r ON r.way_refs @> A
 -- Those of these ways that any other relation than these refers to.
 SELECT DISTINCT w.id FROM unnest(%(ways)s::bigint[]) AS w (id) JOIN osm_relation r ON r.way_refs @> ARRAY[w.id]
 WHERE r.id <> ALL(%(relations)s::bigint[]);
+
+-- name: find_node_pages
+-- After a bootstrap: the pages of all nodes.
+INSERT INTO osm_node_page SELECT DISTINCT id >> 10 FROM osm_node;
+
+-- name: node_pages_token
+-- Which state the pages of node ids are in.
+SELECT node_pages::text FROM replication_state;
+
+-- name: node_pages
+-- All pages of node ids.
+SELECT page FROM osm_node_page ORDER BY page;
+
+-- name: add_node_pages
+-- More pages of node ids.
+INSERT INTO osm_node_page SELECT unnest(%(pages)s::bigint[]) ON CONFLICT DO NOTHING;
+
+-- name: renew_node_pages_token
+-- They are in another state.
+UPDATE replication_state SET node_pages = gen_random_uuid() RETURNING node_pages::text;
 
 -- name: missing
 -- Those of these objects that the store lacks although something in it refers to them.

@@ -133,12 +133,13 @@ RETURNING t.x, t.y, t.state = 'dead';
 
 -- name: record_looks
 -- Remember what became of each tile.
-INSERT INTO looked_tile (z, x, y, result, looked, source, model)
-SELECT %(z)s, t.x, t.y, t.result::look_result, %(now)s, %(source)s, %(model)s
+INSERT INTO looked_tile (z, x, y, result, looked, source, acquired, model)
+SELECT %(z)s, t.x, t.y, t.result::look_result, %(now)s, %(source)s, %(acquired)s, %(model)s
 FROM unnest(%(xs)s::integer[], %(ys)s::integer[], %(results)s::text[]) AS t (x, y, result)
 ORDER BY t.x, t.y
 ON CONFLICT (z, x, y) DO UPDATE SET
-    result = excluded.result, looked = excluded.looked, source = excluded.source, model = excluded.model;
+    result = excluded.result, looked = excluded.looked, source = excluded.source, acquired = excluded.acquired,
+    model = excluded.model;
 
 -- name: release_worker
 -- All tiles of a worker that is known to be gone go back into the queue, at the end of it.
