@@ -123,16 +123,16 @@ class _Ways:
         """Nodes that loaded ways refer to and that are not inside: ids, sorted."""
         return np.unique(np.concatenate([np.zeros(0, np.int64), *self._outside]))
 
-    def load(self, ways: Elements, inside: bool) -> None:
-        rows, selected = copy_ways(ways, inside, self._selects)
-        self._cursor.copy_expert(query("load_ways"), rows)
+    def load(self, elements: Elements, inside: bool) -> None:
+        ways = [way._replace(inside=inside) for way in to_ways(elements, self._selects)]
+        self._cursor.copy_expert(query("load_ways"), copy_ways(ways))
         self._counts["ways"] += len(ways)
-        refs, offsets = ways.refs
+        refs, offsets = elements.refs
         unknown = ~self._extract.nodes.lookup(refs)[0]
         self._outside.append(np.unique(refs[unknown]))
-        waits = any_of(unknown, offsets)
-        self._build(to_ways(ways.pick(selected & ~waits), self._selects))
-        self._waiting += to_ways(ways.pick(selected & waits), self._selects)
+        waits = any_of(unknown, offsets).tolist()
+        self._build([way for way, wait in zip(ways, waits, strict=True) if way.tags is not None and not wait])
+        self._waiting += [way for way, wait in zip(ways, waits, strict=True) if way.tags is not None and wait]
 
     def load_waiting(self) -> None:
         """Once all nodes are known that ever will be."""

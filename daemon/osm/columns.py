@@ -61,7 +61,11 @@ class Elements:
     def tags_of(self, place: int) -> dict[str, str]:
         """The tags of one of them."""
         start, end = self.tags[place].tolist()
-        return dict(_pair(tag) for tag in self.text[start:end].decode().split(",")) if end > start else {}
+        if start == end:
+            return {}
+        text = self.text[start:end].decode()
+        pairs = [tag.split("=") for tag in text.split(",")]
+        return {_plain(key): _plain(value) for key, value in pairs} if "%" in text else dict(pairs)
 
     def members_of(self, place: int) -> list[tuple[str, int, str]]:
         """The members of a relation: type ("n", "w", "r"), ref, role."""
@@ -151,11 +155,6 @@ def to_relations(elements: Elements, selects: Selects) -> list[Relation]:
     return relations
 
 
-def _pair(tag: str) -> tuple[str, str]:
-    key, _, value = tag.partition("=")
-    return _plain(key), _plain(value)
-
-
 def _plain(text: str) -> str:
     """Without escapes, and without NUL: PBF can carry it, PostgreSQL cannot."""
-    return _ESCAPED.sub(lambda m: chr(int(m[1], 16)), text).replace("\0", "") if "%" in text else text
+    return _ESCAPED.sub(lambda match: chr(int(match[1], 16)), text).replace("\0", "")

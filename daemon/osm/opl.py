@@ -30,7 +30,7 @@ from daemon.osm.elements import MAX_LAT, MAX_LON, NODE
 #: by a process of their own.
 SMALL = 2 * 1024**2
 #: Bytes of text worked on at once.
-PIECE = 32 * 1024**2
+PIECE = 8 * 1024**2
 #: What osmium raises on broken input.
 OSMIUM_FAILURES = (RuntimeError, ValueError, UnicodeDecodeError, osmium.InvalidLocationError)
 

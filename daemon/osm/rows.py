@@ -5,14 +5,14 @@ from __future__ import annotations
 import io
 import json
 from collections.abc import Iterable, Mapping, Sequence
+from datetime import UTC, datetime
 from typing import Any
 
 import numpy as np
 from psycopg2.extensions import cursor as Cursor
 
 from daemon.db import query
-from daemon.osm.columns import Elements
-from daemon.osm.elements import NODE, Relation, Selects, Way
+from daemon.osm.elements import NODE, Relation, Way
 
 #: PostgreSQL's binary timestamps count microseconds from 2000-01-01: this many seconds after 1970.
 POSTGRES_EPOCH = 946_684_800
@@ -27,6 +27,7 @@ _COPY_ROW = np.dtype([
 ])
 _COPY_HEAD = b"PGCOPY\n\xff\r\n\0" + bytes(8)
 _COPY_TAIL = b"\xff\xff"
+_ENCODER = json.JSONEncoder(ensure_ascii=False)
 
 
 def array(values: Iterable[Any]) -> str:
@@ -130,23 +131,19 @@ def put_relations(cursor: Cursor, relations: Sequence[Relation]) -> None:
         cursor.execute(query("put_relations"), {"relations": json.dumps(rows, ensure_ascii=False)})
 
 
-def copy_ways(ways: Elements, inside: bool, selects: Selects) -> tuple[io.BytesIO, np.ndarray]:
-    """Ways in PostgreSQL's text copy format, for the query `load_ways`; and which of them a detector asks for."""
-    rows, selected = [], np.zeros(len(ways), bool)
-    columns = (ways.id, ways.version, ways.changed.astype("M8[s]"), ways.tags[:, 1] > ways.tags[:, 0])
-    spans = ways.body.tolist()
-    for i, (id_, version, changed, tagged) in enumerate(zip(*(c.tolist() for c in columns), strict=True)):
-        tags = ways.tags_of(i) if tagged else None
-        selected[i] = tags is not None and selects(tags)
-        shown = escape(encode_tags(tags)) if selected[i] else "\\N"
-        refs = ways.text[spans[i][0]:spans[i][1]].decode().replace("n", "")
-        rows.append(f"{id_}\t{changed}Z\t{version}\t{inside}\t{shown}\t{{{refs}}}\n")
-    return io.BytesIO("".join(rows).encode()), selected
+def copy_ways(ways: Iterable[Way]) -> io.BytesIO:
+    """Ways in PostgreSQL's text copy format, for the query `load_ways`."""
+    rows = []
+    for way in ways:
+        tags = "\\N" if way.tags is None else escape(encode_tags(way.tags))
+        changed = datetime.fromtimestamp(way.changed, UTC).isoformat()
+        rows.append(f"{way.id}\t{changed}\t{way.version}\t{way.inside}\t{tags}\t{array(way.refs)}\n")
+    return io.BytesIO("".join(rows).encode())
 
 
 def encode_tags(tags: Mapping[str, str]) -> str:
     """Tags as JSON."""
-    return json.dumps(dict(tags), ensure_ascii=False)
+    return _ENCODER.encode(dict(tags))
 
 
 def escape(text: str) -> str:
