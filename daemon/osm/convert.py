@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 
 import osmium
@@ -23,7 +24,7 @@ def to_opl(source: str, kind: str, entities: str, target: str) -> None:
         target: an open file's path.
 
     Raises:
-        RuntimeError, ValueError: osmium cannot read it.
+        RuntimeError, ValueError, IndexError: osmium cannot read it, or its text is no UTF-8.
     """
     wanted = osmium.osm.NOTHING
     for letter in entities:
@@ -41,9 +42,9 @@ def main() -> int:
     source, kind, entities = sys.argv[1:]
     try:
         to_opl(source, kind, entities, "/proc/self/fd/1")
-    except (OSError, RuntimeError, ValueError) as error:
-        print(error, file=sys.stderr)
-        return 1
+    except (OSError, RuntimeError, ValueError, IndexError) as error:
+        print(error, file=sys.stderr, flush=True)
+        os._exit(1)  # a writer that has failed cannot be closed, and would end the process in its own way
     return 0
 
 
