@@ -307,7 +307,7 @@ def _write_nodes(
 ) -> tuple[dict[int, int], set[int], np.ndarray]:
     """Store the news that belong into the store, take out what no longer does, and note what is missing.
 
-    Returns versions of those that left by id, and the ids of what was stored: of those that had left before, and of all.
+    Returns versions of those that left by id, the ids of those stored that had left before, and of all that were stored.
 
     Every way that holds one of these nodes is affected, so `kept` knows all that use them.
     """

@@ -156,5 +156,10 @@ def to_relations(elements: Elements, selects: Selects) -> list[Relation]:
 
 
 def _plain(text: str) -> str:
-    """Without escapes, and without NUL: PBF can carry it, PostgreSQL cannot."""
-    return _ESCAPED.sub(lambda match: chr(int(match[1], 16)), text).replace("\0", "")
+    """Without escapes. What PostgreSQL cannot hold: NUL is dropped, half of a surrogate pair becomes U+FFFD."""
+    return _ESCAPED.sub(_character, text)
+
+
+def _character(escape: re.Match[str]) -> str:
+    code = int(escape[1], 16)
+    return "" if code == 0 else "\ufffd" if 0xD800 <= code <= 0xDFFF else chr(code)

@@ -13,7 +13,6 @@ them by number before any of them becomes a Python object.
 from __future__ import annotations
 
 import os
-import re
 import subprocess
 import sys
 import tempfile
@@ -27,16 +26,14 @@ from daemon.osm import convert
 from daemon.osm.columns import Columns, Elements
 from daemon.osm.elements import MAX_LAT, MAX_LON, NODE
 
-#: A change file of at most so many bytes is turned to text in this process, where no other thread runs meanwhile. Larger
-#: ones are by a process of their own, and so are other files: osmium ends the process over text that is no UTF-8, which
-#: a PBF can carry and XML cannot.
+#: XML of at most so many bytes is turned to text in this process, where no other thread runs meanwhile. All else is by a
+#: process of its own: osmium ends the process over text that is no UTF-8, which a PBF can carry and XML cannot.
 SMALL = 2 * 1024**2
 #: Bytes of text worked on at once.
 PIECE = 8 * 1024**2
 #: What osmium raises on broken input.
 OSMIUM_FAILURES = (RuntimeError, ValueError, UnicodeDecodeError, osmium.InvalidLocationError)
 
-_SURROGATE = re.compile(rb"%d[89a-f][0-9a-f]{2}%")
 _NODE, _WAY, _RELATION = b"nwr"
 _BLANKS = {_NODE: 6, _WAY: 5, _RELATION: 5}
 
@@ -74,8 +71,6 @@ def parse(text: bytes) -> Columns:
     Raises:
         Broken: not what osmium writes.
     """
-    if _SURROGATE.search(text):
-        raise Broken("text that is no UTF-8")
     raw = np.frombuffer(text, np.uint8)
     ends = np.flatnonzero(raw == ord("\n"))
     starts = np.concatenate([[0], ends[:-1] + 1]) if len(ends) else ends
@@ -163,7 +158,7 @@ def _times(raw: np.ndarray, start: np.ndarray, end: np.ndarray) -> np.ndarray:
 
 
 def _text(path: Path, kind: str, entities: str) -> Iterator[bytes]:
-    here = kind.startswith("osc") and path.stat().st_size <= SMALL
+    here = (kind.startswith("osc") or path.suffix == ".osm") and path.stat().st_size <= SMALL
     return _text_here(path, kind, entities) if here else _text_of_process(path, kind, entities)
 
 
