@@ -307,7 +307,7 @@ def _write_nodes(
 ) -> tuple[dict[int, int], set[int], np.ndarray]:
     """Store the news that belong into the store, take out what no longer does, and note what is missing.
 
-    Returns versions of those that left by id, the ids of those stored that had left before, and of all that were stored.
+    Returns versions of those that left by id; of those that were stored, the ids that had left before, and all ids.
 
     Every way that holds one of these nodes is affected, so `kept` knows all that use them.
     """

@@ -26,8 +26,8 @@ from daemon.osm import convert
 from daemon.osm.columns import Columns, Elements
 from daemon.osm.elements import MAX_LAT, MAX_LON, NODE
 
-#: XML of at most so many bytes is turned to text in this process, where no other thread runs meanwhile. All else is by a
-#: process of its own: osmium ends the process over text that is no UTF-8, which a PBF can carry and XML cannot.
+#: XML of at most so many bytes is turned to text in this process, where no other thread runs meanwhile. All else is by
+#: a process of its own: osmium ends the process over text that is no UTF-8, which a PBF can carry and XML cannot.
 SMALL = 2 * 1024**2
 #: Bytes of text worked on at once.
 PIECE = 8 * 1024**2
