@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import cv2
@@ -17,7 +17,7 @@ import numpy as np
 
 from daemon.config import Config
 from daemon.imagery.cache import Cache
-from detectors.base import Chip, Claim, Detector, OsmFeature, Probabilities, Scene
+from detectors.base import Chip, Claim, Detector, OsmFeature, Probabilities, Scene, Shape
 from detectors.building import BuildingDetector, BuildingSettings
 from detectors.segmentation import Bundle, Engine, open_engine, segment
 from detectors.segmentation.stitching import check_fit
@@ -66,6 +66,30 @@ class Eye:
         selected = [f for f in features if self.detector.selects(f.tags)]
         gone = [f for f in removed if self.detector.selects(f.tags)]
         return self.detector.compare(Scene(chip, self.look(chip), selected, gone, owned))
+
+
+@dataclass(frozen=True, slots=True)
+class Interest:
+    """What several detectors together want to know of OSM."""
+
+    detectors: Sequence[Detector]
+
+    def selects(self, tags: Mapping[str, str]) -> bool:
+        """Whether any detector asks for OSM objects with these tags."""
+        return any(detector.selects(tags) for detector in self.detectors)
+
+    def relevant(self, tags: Mapping[str, str], shape: Shape) -> Mapping[str, Mapping[str, str]] | None:
+        """What of an OSM object matters to a look, by detector; None where nothing does."""
+        return {
+            detector.name: detector.relevant(tags)
+            for detector in self.detectors
+            if shape in detector.shapes and detector.selects(tags)
+        } or None
+
+    @property
+    def selection(self) -> dict[str, str]:
+        """Names what is selected, by detector: a store made for another selection lacks objects."""
+        return {detector.name: detector.selection for detector in self.detectors}
 
 
 def detectors_of(config: Config) -> list[Detector]:

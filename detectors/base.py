@@ -17,14 +17,18 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date, datetime
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 import numpy as np
 import shapely
 from shapely.geometry.base import BaseGeometry
 
+Shape = Literal["point", "line", "area"]
+
 #: Radius of the web-mercator sphere in metres (EPSG:3857).
 EARTH_RADIUS_M = 6378137.0
+#: What a geometry is made of: the largest of its dimensions, 0, 1 or 2, is the index here.
+SHAPES: tuple[Shape, ...] = ("point", "line", "area")
 
 
 @dataclass(frozen=True, slots=True)
@@ -216,9 +220,22 @@ class Detector(Protocol):
     name: str
     #: First part of its discrepancies' keys ("bld").
     key_prefix: str
+    #: Shapes of geometry that it looks at; objects of another shape are nothing to it.
+    shapes: frozenset[Shape]
+    #: Names what `selects` selects: another text as soon as any tags are selected that were not, or no longer. A store
+    #: holds what was selected when it was bootstrapped, so another selection needs a new bootstrap.
+    selection: str
 
     def selects(self, tags: Mapping[str, str]) -> bool:
         """Whether an OSM object with these tags matters to the detector; the store keeps features of such objects."""
+        ...
+
+    def relevant(self, tags: Mapping[str, str]) -> Mapping[str, str]:
+        """The part of an object's tags that matters to a look.
+
+        Two states of an object that agree in this part, and in geometry, look the same to the detector: going from one
+        to the other is no reason to look again. Holds at least every tag that `selects`, `compare` and `holds` heed.
+        """
         ...
 
     def compare(self, scene: Scene) -> list[Claim]:

@@ -28,8 +28,8 @@ from shapely.geometry import Point, Polygon
 from shapely.geometry.base import BaseGeometry
 
 from detectors.alignment import Seen, common_shift, polygon_of, surface
-from detectors.base import EARTH_RADIUS_M, Claim, Frame, OsmFeature, Scene
-from detectors.building_tags import is_cover, may_be_judged
+from detectors.base import EARTH_RADIUS_M, Claim, Frame, OsmFeature, Scene, Shape
+from detectors.building_tags import SELECTION, is_selected, may_be_judged, relevant_tags
 from detectors.confidence import CONFIDENCE, log_area
 from detectors.outlines import POOR_IOU, PoorOutline, poor_outlines
 from detectors.placing import Mapped, Placed, place_buildings
@@ -57,12 +57,17 @@ class BuildingDetector:
 
     name = "building"
     key_prefix = "bld"
+    shapes: frozenset[Shape] = frozenset({"area"})
+    selection = SELECTION
 
     def __init__(self, settings: BuildingSettings | None = None):
         self.settings = settings or BuildingSettings()
 
     def selects(self, tags: Mapping[str, str]) -> bool:
-        return "building" in tags or is_cover(tags)
+        return is_selected(tags)
+
+    def relevant(self, tags: Mapping[str, str]) -> Mapping[str, str]:
+        return relevant_tags(tags)
 
     def compare(self, scene: Scene) -> list[Claim]:
         with rasterio.Env():  # entered once, not anew for each of thousands of outlines

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import re
 import stat
@@ -75,8 +76,7 @@ class DirectoryTiles:
             if ending != self._endings[0]:  # the next tile most likely ends like this one
                 self._endings = (ending, *(e for e in ("", *ENDINGS) if e != ending))
             return (data, path) if data else None
-        if not self.root.is_dir():
-            raise ImageryUnavailable(f"{self.root}: the directory of imagery is gone; is its disk mounted?")
+        self.require_root()
         return None
 
     def zooms(self) -> set[int]:
@@ -87,14 +87,34 @@ class DirectoryTiles:
                 found.add(zoom)
         return found
 
-    def tiles(self, zoom: int) -> Iterator[Tile]:
-        """Tiles of one zoom level that have a file, in no particular order, each once."""
+    def tiles(self, zoom: int, since: float | None = None) -> Iterator[Tile]:
+        """Tiles of one zoom level that have a file, in no particular order, each once.
+
+        Args:
+            since: only those whose file was written, or put there, after this time (seconds since 1970).
+        """
         seen: set[Tile] = set()
-        for values in self._walk(self.root, self._patterns(), {}, zoom):
+        for values, entry in self._walk(self.root, self._patterns(), {}, zoom):
             tile = self.template.tile(values)
             if tile is not None and tile.z == zoom and tile not in seen:
+                if since is not None and _written(entry) <= since:
+                    continue
                 seen.add(tile)
                 yield tile
+
+    def state(self, zoom: int) -> tuple[str, float]:
+        """A digest of the files of one zoom, by name, size and time, and when the newest came (seconds since 1970)."""
+        digest, newest = hashlib.sha256(), 0.0
+        for _, entry in self._walk(self.root, self._patterns(), {}, zoom):
+            status = entry.stat()
+            digest.update(f"{entry.path}\0{status.st_size}\0{status.st_mtime_ns}\n".encode(errors="surrogateescape"))
+            newest = max(newest, _written(entry))
+        return digest.hexdigest(), newest
+
+    def require_root(self) -> None:
+        """Raises: ImageryUnavailable: the whole directory is gone."""
+        if not self.root.is_dir():
+            raise ImageryUnavailable(f"{self.root}: the directory of imagery is gone; is its disk mounted?")
 
     def _patterns(self) -> list[re.Pattern[str]]:
         parts = list(self.template.patterns())[self._depth :]
@@ -105,13 +125,13 @@ class DirectoryTiles:
         patterns = self._patterns()
         names = self.template.names()
         depth = next(i for i, p in enumerate(patterns) if any(names[int(g[1:])] == "z" for g in p.groupindex))
-        for values in self._walk(self.root, patterns[: depth + 1], {}, None):
+        for values, _ in self._walk(self.root, patterns[: depth + 1], {}, None):
             yield values["z"]
 
     def _walk(
         self, directory: Path | str, patterns: list[re.Pattern[str]], values: dict[str, int], zoom: int | None
-    ) -> Iterator[dict[str, int]]:
-        """Values of the placeholders for all paths below `directory` that match, of one zoom only unless None."""
+    ) -> Iterator[tuple[dict[str, int], os.DirEntry[str]]]:
+        """All paths below `directory` that match, with their placeholders' values; of one zoom only unless None."""
         names = self.template.names()
         try:
             entries = sorted(os.scandir(directory), key=lambda entry: entry.name)
@@ -129,9 +149,15 @@ class DirectoryTiles:
             if not agrees or (zoom is not None and new.get("z", zoom) != zoom):
                 continue
             if len(patterns) == 1:
-                yield new
+                yield new, entry
             else:
                 yield from self._walk(entry.path, patterns[1:], new, zoom)
+
+
+def _written(entry: os.DirEntry[str]) -> float:
+    """When the file came: a copy may keep the time at which its original was written."""
+    status = entry.stat()
+    return max(status.st_mtime, status.st_ctime)
 
 
 def local_path(location: str) -> str:

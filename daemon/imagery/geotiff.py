@@ -28,7 +28,7 @@ from daemon.config import Imagery
 from daemon.errors import ImageInvalid, ImageryUnavailable
 from daemon.imagery.decode import OPAQUE, mask_nodata
 from daemon.imagery.directory import local_path
-from daemon.imagery.source import TileImage
+from daemon.imagery.source import Content, TileImage
 from daemon.tiling.grid import HALF_WORLD_M, TILE_PX, Tile
 
 MERCATOR = CRS.from_epsg(3857)
@@ -78,8 +78,15 @@ class GeotiffSource:
         image = mask_nodata(image, self._settings.nodata, self._settings.mask_blank)
         return image if image.valid.any() else None
 
-    def coverage(self, zoom: int) -> set[Tile] | None:
-        if not self._offers(zoom):
+    def content(self, zoom: int) -> Content:
+        try:
+            status = Path(self._path).stat()
+        except OSError as error:
+            raise ImageryUnavailable(f"{self._path}: {error.strerror}; is its disk mounted?") from None
+        return Content(f"{status.st_size} {status.st_mtime_ns}", max(status.st_mtime, status.st_ctime))
+
+    def coverage(self, zoom: int, since: float | None = None) -> set[Tile] | None:
+        if not self._offers(zoom) or (since is not None and (self.content(zoom).newest or 0.0) <= since):
             return set()
         covered = set()
         with self._lock, self._naming_errors():

@@ -19,7 +19,7 @@ from daemon.imagery.chip import Patch, Piece, assemble
 from daemon.imagery.directory import DirectoryTiles
 from daemon.imagery.geotiff import GeotiffSource
 from daemon.imagery.http import HttpTiles
-from daemon.imagery.source import ImagerySource, TileImage
+from daemon.imagery.source import Content, ImagerySource, TileImage
 from daemon.imagery.xyz import XyzSource
 from daemon.tiling.grid import TILE_PX, Block, Tile, tile_at
 from detectors.base import Chip
@@ -110,8 +110,7 @@ class Imagery:
         for future in done:
             future.result()
         pieces = {tile: future.result() for tile, future in futures.items()}
-        dates: dict[str, date | None] = {source.name: source.acquired for source in self._sources}
-        return assemble(block, margin_px, patches, pieces, dates)
+        return assemble(block, margin_px, patches, pieces, self.order)
 
     def coverage(self, zoom: int) -> set[Tile] | None:
         """Tiles of `zoom` where any source has imagery; None where a source cannot tell."""
@@ -122,6 +121,27 @@ class Imagery:
                 return None
             found |= tiles
         return found
+
+    @property
+    def order(self) -> dict[str, date | None]:
+        """The sources' names, in the order in which they are asked, with the day each was taken."""
+        return {source.name: source.acquired for source in self._sources}
+
+    def coverage_of(self, name: str, zoom: int, since: float | None = None) -> set[Tile] | None:
+        """As `coverage`, of one source; with `since`, only what may have changed after it (seconds since 1970).
+
+        Raises:
+            KeyError: no source is called so.
+        """
+        return self._source(name).coverage(zoom, since)
+
+    def content_of(self, name: str, zoom: int) -> Content:
+        """What can be told of a source's files without reading them.
+
+        Raises:
+            KeyError: no source is called so.
+        """
+        return self._source(name).content(zoom)
 
     def attributions(self) -> list[dict[str, str | None]]:
         """Whom to name in every feed: name, licence, attribution and acquired (ISO date) of each source."""
@@ -171,6 +191,9 @@ class Imagery:
                 if not lacking.any():
                     break
         return pieces
+
+    def _source(self, name: str) -> ImagerySource:
+        return {source.name: source for source in self._sources}[name]
 
     def _usable(self, source: ImagerySource, tile: Tile) -> TileImage | None:
         try:

@@ -28,6 +28,19 @@ class TileImage:
     valid: np.ndarray
 
 
+@dataclass(frozen=True, slots=True)
+class Content:
+    """The state of a source's files.
+
+    Attributes:
+        digest: another one as soon as a file is another; "" where there are no files to look at.
+        newest: when the newest file came (seconds since 1970), None where that is not known.
+    """
+
+    digest: str = ""
+    newest: float | None = None
+
+
 class ImagerySource(Protocol):
     """Where imagery comes from. Sources may be used by several threads at once."""
 
@@ -48,8 +61,19 @@ class ImagerySource(Protocol):
         """
         ...
 
-    def coverage(self, zoom: int) -> set[Tile] | None:
+    def coverage(self, zoom: int, since: float | None = None) -> set[Tile] | None:
         """Tiles of `zoom` that have imagery, None where the source cannot tell without asking for each.
+
+        Args:
+            since: only tiles that may have changed after this time (seconds since 1970).
+
+        Raises:
+            ImageryUnavailable: as for `tile`.
+        """
+        ...
+
+    def content(self, zoom: int) -> Content:
+        """What can be told of the imagery of `zoom` without reading it.
 
         Raises:
             ImageryUnavailable: as for `tile`.

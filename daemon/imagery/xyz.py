@@ -17,7 +17,7 @@ from daemon.errors import ImageInvalid
 from daemon.imagery.decode import decode, mask_nodata
 from daemon.imagery.directory import DirectoryTiles
 from daemon.imagery.http import HttpTiles
-from daemon.imagery.source import TileImage, children, enlarge, parent, quarter, reduce
+from daemon.imagery.source import Content, TileImage, children, enlarge, parent, quarter, reduce
 from daemon.tiling.grid import TILE_PX, Tile
 
 
@@ -43,24 +43,23 @@ class XyzSource:
         self._decode_shared = lru_cache(maxsize=16)(self._decode)
 
     def tile(self, tile: Tile) -> TileImage | None:
-        zooms = self.zooms()
-        if tile.z in zooms:
+        near = self._nearest(tile.z)
+        if near is None:
+            return None
+        if near == tile.z:
             return self._whole(tile)
-        if tile.z - 1 in zooms:
-            above = self._whole(parent(tile), shared=True)
-            return None if above is None else quarter(enlarge(above), tile)
-        if tile.z + 1 in zooms:
+        if near > tile.z:
             return self._halved(tile)
-        return None
+        above = self._whole(parent(tile), shared=True)
+        return None if above is None else quarter(enlarge(above), tile)
 
-    def coverage(self, zoom: int) -> set[Tile] | None:
+    def coverage(self, zoom: int, since: float | None = None) -> set[Tile] | None:
         if isinstance(self._tiles, HttpTiles):
             return None
-        zooms = self.zooms()
-        near = next((z for z in (zoom, zoom - 1, zoom + 1) if z in zooms), None)
+        near = self._nearest(zoom)
         if near is None:
             return set()
-        found: Iterable[Tile] = self._tiles.tiles(near - self._shift)
+        found: Iterable[Tile] = self._tiles.tiles(near - self._shift, since)
         for _ in range(self._shift):
             found = [child for tile in found for child in children(tile)]
         if near < zoom:
@@ -68,6 +67,13 @@ class XyzSource:
         elif near > zoom:
             found = (parent(tile) for tile in found)
         return set(found)
+
+    def content(self, zoom: int) -> Content:
+        if isinstance(self._tiles, HttpTiles):
+            return Content()
+        self._tiles.require_root()
+        near = self._nearest(zoom)
+        return Content() if near is None else Content(*self._tiles.state(near - self._shift))
 
     def check(self) -> list[str]:
         if self._tiles.problem:
@@ -90,6 +96,11 @@ class XyzSource:
 
     def close(self) -> None:
         self._decode_shared.cache_clear()
+
+    def _nearest(self, zoom: int) -> int | None:
+        """The zoom that tiles of `zoom` are made of."""
+        zooms = self.zooms()
+        return next((z for z in (zoom, zoom - 1, zoom + 1) if z in zooms), None)
 
     def _whole(self, tile: Tile, shared: bool = False) -> TileImage | None:
         """A 256 px tile of a zoom that is there."""

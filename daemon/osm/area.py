@@ -110,6 +110,11 @@ class AreaOfInterest:
         near[doubtful] = shapely.intersects(self.geometry, geometries[doubtful])
         return near
 
+    def owns(self, geometry: BaseGeometry) -> bool:
+        """Whether a lon/lat geometry belongs to the area: its representative point does. Beyond the area, the map is
+        not known."""
+        return bool(shapely.intersects(self.geometry, geometry.representative_point()))
+
     def describe(self) -> dict[str, Any]:
         """What identifies the area, as JSON: a store made for one area is of no use for another."""
         described: dict[str, Any] = {"bbox": [float(v) for v in self.bounds], "margin": float(self.margin)}

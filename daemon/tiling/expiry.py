@@ -1,17 +1,22 @@
 """From changed features to dirty tiles, in the words of osm2pgsql's tile expiry (boundary_only, full_area, hybrid).
 
-A tile is dirty when its square, widened by `buffer` tile widths on all four sides, meets the old or the new geometry:
-its lines and boundaries in any mode, the inside of polygons too where the mode says so. Exact to the tile, with borders
-counted in. All work is done on arrays, for all changed features at once.
+Dirty is the ground that a change made another. Where a feature is new or gone, or became another in a tag that matters
+to a look, that is all of its old and new geometry; where only its geometry changed, it is the symmetric difference of
+both (osm2pgsql's diff expiry), so that a forest of which one node moved expires around that node. A tile is dirty when
+its square, widened by `buffer` tile widths on all four sides, meets that ground:
 
-Lines are straight in web mercator, as OSM draws them. A step of more than half the world between two points goes the
-short way, across the antimeridian. What lies north or south of 85.05 degrees is clipped to the last row of tiles.
+    lines          the parts that lie in only one of both, in any mode
+    areas          full_area: what lies in only one of both, with the border of it; boundary_only: the parts of their
+                   boundaries that lie in only one; hybrid: full_area, but boundary_only where the bounding box of old
+                   or new is longer than full_area_limit
+
+Exact to the tile, with borders counted in. All work is done on arrays, for all changed features at once.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import NamedTuple, Protocol
 
 import numpy as np
@@ -19,11 +24,17 @@ import shapely
 from shapely.geometry.base import BaseGeometry
 
 from daemon.config import Tiling
+from daemon.tiling.cells import touching
+from daemon.tiling.difference import difference
 from daemon.tiling.grid import HALF_WORLD_M, fractional_tiles
-from detectors.base import EARTH_RADIUS_M, OsmFeature
+from daemon.tiling.segments import Segments, segments_of
+from detectors.base import EARTH_RADIUS_M, SHAPES, OsmFeature, Shape
 
 #: Pairs of a segment and a column that are worked on at once: bounds memory to some hundred megabytes.
 PAIRS_AT_ONCE = 1_000_000
+#: What of an object with these tags and of this shape matters to a look; None where nothing does. Objects with equal
+#: answers look the same but for their geometry.
+Relevance = Callable[[Mapping[str, str], Shape], object]
 
 
 class ChangedFeature(Protocol):
@@ -38,7 +49,7 @@ class ChangedFeature(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Capped:
-    """A geometry that would have expired too many tiles.
+    """Ground that would have expired too many tiles.
 
     Attributes:
         ref: the feature, "way/123".
@@ -57,72 +68,110 @@ class Expired:
 
     Attributes:
         tiles: int32 [N, 2], x and y at the configured zoom, unique, ordered by row and column.
-        capped: geometries that met `max_tiles_geometry`; worth a line in the log each.
+        capped: ground that met `max_tiles_geometry`; worth a line in the log each.
     """
 
     tiles: np.ndarray
     capped: list[Capped]
 
+    def within(self, area: BaseGeometry, zoom: int) -> Expired:
+        """Without the tiles that do not touch an area (lon/lat): a long line may reach far out of it."""
+        return replace(self, tiles=self.tiles[touching(self.tiles, zoom, area)]) if len(self.tiles) else self
 
-class _Segments(NamedTuple):
-    """Pieces of lines and boundaries in tile coordinates, x unwrapped.
 
-    `owner` is the index of their geometry, `ring` whether they belong to the boundary of a polygon.
+class _Ground(NamedTuple):
+    """Geometries to be expired, in the order of their owner: a whole one, or the old and new state of one.
+
+    `refs` are of the owners; `differs` says which geometries are one of two states, `new` which of them it is.
     """
 
+    geometries: np.ndarray
     owner: np.ndarray
-    x0: np.ndarray
-    y0: np.ndarray
-    x1: np.ndarray
-    y1: np.ndarray
-    ring: np.ndarray
-
-    def pick(self, chosen: np.ndarray | slice) -> _Segments:
-        return _Segments(*(column[chosen] for column in self))
+    differs: np.ndarray
+    new: np.ndarray
+    refs: list[str]
 
 
-def expire(changes: Sequence[ChangedFeature], tiling: Tiling) -> Expired:
-    """Tiles at `tiling.zoom` that the old and new geometries of changed features touch.
+def all_tags(tags: Mapping[str, str], shape: Shape) -> object:
+    """The `Relevance` of whom every tag and shape matters to."""
+    return tags
+
+
+def expire(changes: Sequence[ChangedFeature], tiling: Tiling, relevant: Relevance = all_tags) -> Expired:
+    """Tiles at `tiling.zoom` where changed features are no longer what they were.
 
     Args:
-        changes: changed features, lon/lat; where both geometries are the same, they are looked at once.
+        changes: changed features, lon/lat.
         tiling: the section of the configuration; zoom, mode, full_area_limit (metres), buffer (tile widths) and
-            max_tiles_geometry (tiles) matter here.
+            max_tiles_geometry (tiles, of the difference where there is one) matter here.
+        relevant: what of a feature matters to a look.
     """
-    geometries: list[BaseGeometry] = []
-    refs: list[str] = []
-    for change in changes:
-        states = [state for state in (change.old, change.new) if state is not None and not state.geometry.is_empty]
-        if len(states) == 2 and shapely.equals_exact(states[0].geometry, states[1].geometry, tolerance=0):
-            states.pop()
-        geometries += [state.geometry for state in states]
-        refs += [state.ref for state in states]
-    if not geometries:
+    ground = _ground(changes, relevant)
+    if not ground.refs:
         return Expired(np.zeros((0, 2), np.int32), [])
-    return _expire(np.array(geometries, dtype=object), refs, tiling)
+    segments, at, places = segments_of(ground.geometries, ground.owner, ground.differs, tiling.zoom)
+    two = ground.differs[at]
+    if two.any():
+        apart = difference(segments.pick(two), ground.new[at[two]], places)
+        segments = Segments.join(segments.pick(~two), apart)
+    longest = np.zeros(len(ground.refs))
+    np.maximum.at(longest, ground.owner, _longest_side(ground.geometries))
+    return _expire(segments, longest, ground.refs, tiling)
 
 
-def _expire(geometries: np.ndarray, refs: list[str], tiling: Tiling) -> Expired:
-    n, most = 1 << tiling.zoom, tiling.max_tiles_geometry
-    segments = _segments(geometries, tiling.zoom)
-    spans = _spans(segments, len(geometries), tiling.buffer)
-    fits = spans.max(axis=1) <= most
+def _ground(changes: Sequence[ChangedFeature], relevant: Relevance) -> _Ground:
+    """What of the changes has to be looked at; states that look the same are left out."""
+    states = np.array([state and state.geometry for c in changes for state in (c.old, c.new)], dtype=object)
+    dimensions = shapely.get_dimensions(states)
+    there = (dimensions >= 0) & ~shapely.is_empty(states)
+    matter: list[object] = [None] * len(states)
+    for i in np.flatnonzero(there).tolist():
+        change = changes[i // 2]
+        state = change.new if i % 2 else change.old
+        if i % 2 and there[i - 1] and dimensions[i] == dimensions[i - 1] and state.tags == change.old.tags:
+            matter[i] = matter[i - 1]
+        else:
+            matter[i] = relevant(state.tags, SHAPES[dimensions[i]])
+    there &= np.fromiter((one is not None for one in matter), bool, len(matter))
+    old, new = there[::2], there[1::2]
+    differs = np.zeros(len(old), bool)
+    for i in np.flatnonzero(old & new).tolist():
+        differs[i] = matter[2 * i] == matter[2 * i + 1] and dimensions[2 * i] == dimensions[2 * i + 1]
+    both = np.flatnonzero(old & new)
+    equal = both[shapely.equals_exact(states[2 * both], states[2 * both + 1], tolerance=0)]
+    there[2 * equal + 1] = False  # once is enough
+    there[2 * equal] &= ~differs[equal]
+    differs[equal] = False
+
+    kept = np.flatnonzero(there)
+    change, second = kept // 2, kept % 2 == 1
+    begins = ~(second & differs[change])
+    owner = np.cumsum(begins) - 1
+    refs = [(changes[i // 2].new if i % 2 else changes[i // 2].old).ref for i in kept[begins].tolist()]
+    return _Ground(states[kept], owner, differs[change], second, refs)
+
+
+def _expire(segments: Segments, longest: np.ndarray, refs: list[str], tiling: Tiling) -> Expired:
+    """Args: longest: metres, the longer side of what each owner's ground is a part of."""
+    n, most, count = 1 << tiling.zoom, tiling.max_tiles_geometry, len(refs)
+    at_least = _at_least(segments, count, tiling.buffer)
+    fits = at_least <= most
     boundary = _boundary_tiles(segments.pick(fits[segments.owner]), n, tiling.buffer, most)
-    boundary_count = np.where(fits, np.bincount(boundary[0], minlength=len(geometries)), spans.max(axis=1))
+    boundary_count = np.where(fits, np.bincount(boundary[0], minlength=count), at_least)
 
-    filled = fits & (boundary_count <= most) & (shapely.get_dimensions(geometries) == 2)
+    filled = fits & (boundary_count <= most)
     if tiling.mode == "boundary_only":
         filled[:] = False
     elif tiling.mode == "hybrid":
-        filled &= _longest_side(geometries) <= tiling.full_area_limit
+        filled &= longest <= tiling.full_area_limit
     rows = _interior_rows(segments.pick(filled[segments.owner] & segments.ring))
     # Tiles whose centre is inside; with those of the boundary, an upper limit of all tiles, and exact enough for a cap.
-    inner_count = np.bincount(rows[0], rows[3] - rows[2] + 1, minlength=len(geometries)).astype(np.int64)
+    inner_count = np.bincount(rows[0], rows[3] - rows[2] + 1, minlength=count).astype(np.int64)
     heavy = inner_count > most
     inner = _fill(*(column[~heavy[rows[0]]] for column in rows), n)
 
     both = _unique(*(np.concatenate(columns) for columns in zip(boundary, inner, strict=True)))
-    total = np.maximum(np.bincount(both[0], minlength=len(geometries)), inner_count)
+    total = np.maximum(np.bincount(both[0], minlength=count), inner_count)
     kept_all = (boundary_count <= most) & (total <= most)
     kept_boundary = (boundary_count <= most) & ~kept_all
     x = np.concatenate([both[1][kept_all[both[0]]], boundary[1][kept_boundary[boundary[0]]]])
@@ -135,54 +184,26 @@ def _expire(geometries: np.ndarray, refs: list[str], tiling: Tiling) -> Expired:
     return Expired(np.column_stack([x, y]).astype(np.int32), capped)
 
 
-def _segments(geometries: np.ndarray, zoom: int) -> _Segments:
-    """All segments of lines and rings; a point becomes a segment without length."""
-    parts, owner = shapely.get_parts(geometries, return_index=True)
-    while (shapely.get_type_id(parts) > 3).any():  # collections in collections
-        parts, at = shapely.get_parts(parts, return_index=True)
-        owner = owner[at]
-    polygons = shapely.get_type_id(parts) == 3
-    rings, at = shapely.get_rings(parts[polygons], return_index=True)
-    curves = np.concatenate([parts[~polygons], rings])
-    ring = np.arange(len(curves)) >= len(curves) - len(rings)
-    owner = np.concatenate([owner[~polygons], owner[polygons][at]])
-    points, curve = shapely.get_coordinates(curves, return_index=True)
-    x, y = fractional_tiles(points[:, 0], points[:, 1], zoom)
-    joined = curve[1:] == curve[:-1]
-    x = _unwrap(x, joined, 1 << zoom)
-    alone = np.ones(len(curve), bool)  # points: first of a curve without a second
-    alone[1:] &= ~joined
-    alone[:-1] &= ~joined
-    start = np.concatenate([np.flatnonzero(joined), np.flatnonzero(alone)])
-    end = np.concatenate([np.flatnonzero(joined) + 1, np.flatnonzero(alone)])
-    return _Segments(owner[curve[start]], x[start], y[start], x[end], y[end], ring[curve[start]])
-
-
-def _unwrap(x: np.ndarray, joined: np.ndarray, n: int) -> np.ndarray:
-    """Columns without jumps of more than half the world: each curve goes on beyond the antimeridian."""
-    step = np.diff(x)
-    turns = np.where(joined & (np.abs(step) > n / 2), -np.sign(step), 0.0)
-    if not turns.any():
-        return x
-    turned = np.concatenate([[0.0], np.cumsum(turns)])
-    first = np.concatenate([[0], np.flatnonzero(~joined) + 1])
-    lengths = np.diff(np.concatenate([first, [len(x)]]))
-    return x + n * (turned - np.repeat(turned[first], lengths))
-
-
-def _spans(segments: _Segments, count: int, buffer: float) -> np.ndarray:
-    """Tiles that each geometry spans in x and in y, int64 [count, 2]: its boundary has at least so many."""
-    spans = np.zeros((count, 2), np.int64)
-    for axis, (a, b) in enumerate(((segments.x0, segments.x1), (segments.y0, segments.y1))):
-        low, high = np.full(count, np.inf), np.full(count, -np.inf)
-        np.minimum.at(low, segments.owner, np.minimum(a, b))
-        np.maximum.at(high, segments.owner, np.maximum(a, b))
+def _at_least(segments: Segments, count: int, buffer: float) -> np.ndarray:
+    """How many tiles the ground of each owner has at least, int64 [count]: what hangs together has a tile in every
+    column and row between its ends."""
+    most = np.zeros(count, np.int64)
+    if not len(segments.run):
+        return most
+    runs = int(segments.run.max()) + 1
+    owner = np.zeros(runs, np.int64)
+    owner[segments.run] = segments.owner
+    for a, b in ((segments.x0, segments.x1), (segments.y0, segments.y1)):
+        low, high = np.full(runs, np.inf), np.full(runs, -np.inf)
+        np.minimum.at(low, segments.run, np.minimum(a, b))
+        np.maximum.at(high, segments.run, np.maximum(a, b))
         there = np.isfinite(low)
-        spans[there, axis] = np.floor(high[there] + buffer) - np.ceil(low[there] - 1 - buffer) + 1
-    return spans
+        span = np.floor(high[there] + buffer) - np.ceil(low[there] - 1 - buffer) + 1
+        np.maximum.at(most, owner[there], span.astype(np.int64))
+    return most
 
 
-def _boundary_tiles(segments: _Segments, n: int, buffer: float, most: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def _boundary_tiles(segments: Segments, n: int, buffer: float, most: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """(owner, x, y) of the tiles that segments touch, unique. A geometry is given up once it has more than `most`."""
     west = np.minimum(segments.x0, segments.x1)
     east = np.maximum(segments.x0, segments.x1)
@@ -204,11 +225,11 @@ def _boundary_tiles(segments: _Segments, n: int, buffer: float, most: int) -> tu
 
 
 def _touched(
-    segments: _Segments, columns: np.ndarray, n: int, buffer: float
+    segments: Segments, columns: np.ndarray, n: int, buffer: float
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Column by column: cut the segment at the column's widened borders; the rows it has there are touched."""
     segment, step = _spread(columns)
-    owner, x0, y0, x1, y1, _ = segments.pick(segment)
+    owner, _, _, x0, y0, x1, y1 = segments.pick(segment)
     column = np.ceil(np.minimum(x0, x1) - 1 - buffer).astype(np.int64) + step
     dx = x1 - x0
     with np.errstate(divide="ignore", invalid="ignore"):
@@ -222,20 +243,21 @@ def _touched(
     return owner[pair], column[pair] % n, top[pair] + down
 
 
-def _interior_rows(segments: _Segments) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+def _interior_rows(segments: Segments) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
     """(owner, row, first column, last column) of runs of tiles whose centre is inside, by the even-odd rule."""
     top, bottom = np.minimum(segments.y0, segments.y1), np.maximum(segments.y0, segments.y1)
     first = np.ceil(top - 0.5).astype(np.int64)  # a centre on the upper end counts, on the lower end it does not
     rows = np.maximum(np.ceil(bottom - 0.5).astype(np.int64) - first, 0)
     segment, step = _spread(rows)
-    owner, x0, y0, x1, y1, _ = segments.pick(segment)
+    owner, _, _, x0, y0, x1, y1 = segments.pick(segment)
     row = first[segment] + step
     cross = x0 + (row + 0.5 - y0) / (y1 - y0) * (x1 - x0) if len(row) else np.zeros(0)
     order = np.lexsort((cross, row, owner))
     owner, row, cross = owner[order], row[order], cross[order]
-    if len(cross) % 2:  # a ring around a pole does not close in this plane: nothing is inside of it
-        odd = np.bincount(owner) % 2 == 1
-        owner, row, cross = owner[~odd[owner]], row[~odd[owner]], cross[~odd[owner]]
+    runs = np.flatnonzero(np.concatenate([[True], (np.diff(owner) != 0) | (np.diff(row) != 0)])[: len(row)])
+    odd = np.repeat(lengths := np.diff(np.append(runs, len(row))), lengths) % 2 == 1
+    if odd.any():  # a ring around a pole does not close in this plane: nothing is inside of it
+        owner, row, cross = owner[~odd], row[~odd], cross[~odd]
     owner, row, enter, leave = owner[::2], row[::2], cross[::2], cross[1::2]
     left, right = np.ceil(enter - 0.5).astype(np.int64), np.ceil(leave - 0.5).astype(np.int64) - 1
     some = right >= left

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import date, datetime
 from typing import Literal, NamedTuple
 
 import numpy as np
@@ -170,7 +170,7 @@ def renew(cursor: Cursor, leased: LeasedBlock, now: datetime, config: Tiling) ->
 
 def complete(
     cursor: Cursor, leased: LeasedBlock, results: Mapping[Tile, Look], now: datetime, source: str | None,
-    model: str | None,
+    model: str | None, acquired: date | None = None,
 ) -> Completion:
     """Finish a block: its tiles leave the queue, unless they changed since they were leased.
 
@@ -178,6 +178,7 @@ def complete(
         results: what became of each tile; tiles of the block that were looked at without being due may be among them.
             A leased tile without a result stays in the queue.
         source, model: names of the imagery and the model, kept with the look.
+        acquired: the day the imagery was taken, where it is known.
 
     Raises:
         LeaseLost: the lease was given away meanwhile. Roll back: whoever has the block now will do it.
@@ -189,7 +190,7 @@ def complete(
     if results:
         cursor.execute(query("record_looks"), {
             **_places(results), "z": leased.block.z, "results": list(results.values()), "now": now, "source": source,
-            "model": model,
+            "acquired": acquired, "model": model,
         })
     looked = [tile for tile, _ in leased.tiles if tile in results]
     removed = tuple(tile for tile, generation in leased.tiles if tile in results and held[tile] == generation)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 import cv2
 import numpy as np
 import pytest
@@ -11,7 +13,7 @@ from rasterio.enums import ColorInterp, Resampling
 from rasterio.transform import from_origin
 from rasterio.warp import calculate_default_transform, reproject
 
-from daemon.errors import ImageInvalid
+from daemon.errors import ImageInvalid, ImageryUnavailable
 from daemon.imagery.geotiff import GeotiffSource
 from daemon.tiling.grid import HALF_WORLD_M, Tile
 
@@ -208,3 +210,18 @@ def test_a_file_of_the_whole_world_has_its_edges(source, tmp_path):
     west, east = found.tile(Tile(1, 0, 0)), found.tile(Tile(1, 1, 1))
     assert west.valid.mean() > 0.98 and east.valid.mean() > 0.98
     assert west.pixels[128, 4, 0] < 30 and east.pixels[128, 250, 0] > 220
+
+
+def test_another_file_under_the_same_name_is_told_apart_and_covers_its_tiles_anew(source, picture, tmp_path):
+    path = write(tmp_path / "a.tif", bands(picture))
+    file = source(path)
+    before = file.content(Z)
+    assert file.content(Z) == before
+    assert file.coverage(Z, since=before.newest) == set()
+    assert file.coverage(Z, since=before.newest - 1) == file.coverage(Z) != set()
+    os.utime(path, (1_600_000_000, 1_600_000_000))
+    after = file.content(Z)
+    assert after.digest != before.digest and after.newest >= before.newest, "a copy may keep an old time"
+    path.unlink()
+    with pytest.raises(ImageryUnavailable, match="is its disk mounted"):
+        file.content(Z)

@@ -186,3 +186,20 @@ def test_names_that_are_no_tiles_are_passed_over(source, tmp_path):
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).write_bytes(b"x")
     assert source(tmp_path).coverage(18) == {Tile(18, 193344, 110120)}
+
+
+def test_files_that_came_later_are_told_apart_whatever_time_they_carry(source, tiles):
+    there = source(tiles)
+    before = there.content(Z)
+    assert there.content(Z) == before
+    assert there.coverage(Z, since=before.newest) == set()
+    path = next(iter(DirectoryTiles(str(tiles), False, 10**7).root.rglob(f"{Y + 5}.*")))
+    path.write_bytes(path.read_bytes())
+    os.utime(path, (1_600_000_000, 1_600_000_000))
+    after = there.content(Z)
+    assert after.digest != before.digest
+    changed = there.coverage(Z, since=before.newest)
+    assert [tile.y for tile in changed] == [Y + 5]
+    assert {tile.z for tile in there.coverage(Z + 1, since=before.newest)} == {Z + 1}
+    path.unlink()
+    assert there.content(Z).digest not in (before.digest, after.digest)
