@@ -40,15 +40,18 @@ class FetchError(MapgapError):
         status: HTTP status, None where there was no answer.
         transient: the same request may succeed later.
         retry_after: seconds after which to ask again, where the server said so or is being left alone.
+        url: where the last request went, after redirects, as `shown`; "" where none went out.
     """
 
     def __init__(
-        self, message: str, status: int | None = None, transient: bool = False, retry_after: float | None = None
+        self, message: str, status: int | None = None, transient: bool = False, retry_after: float | None = None,
+        url: str = "",
     ):
         super().__init__(message)
         self.status = status
         self.transient = transient
         self.retry_after = retry_after
+        self.url = url
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,7 +145,9 @@ class Fetcher:
 
         return self._persist(url, max_bytes, headers or {}, receive)
 
-    def download(self, url: str, path: Path | str, *, max_bytes: int) -> Fetched:
+    def download(
+        self, url: str, path: Path | str, *, max_bytes: int, headers: Mapping[str, str] | None = None
+    ) -> Fetched:
         """The body of `url` in the file `path`, byte for byte as it came (codings are left alone).
 
         The file appears when it is complete; otherwise nothing is left and an older file stays as it is.
@@ -160,7 +165,7 @@ class Fetcher:
                     file.write(piece)
             return b""
 
-        return self._persist(url, max_bytes, {}, receive)
+        return self._persist(url, max_bytes, headers or {}, receive)
 
     def close(self) -> None:
         """Close idle connections."""
@@ -191,7 +196,7 @@ class Fetcher:
         if last.transient and not self._stop.is_set():
             server.failed()
             tries = f" (tried {attempt + 1} times)" if attempt else ""
-            raise FetchError(f"{last}{tries}", last.status, True, last.retry_after) from None
+            raise FetchError(f"{last}{tries}", last.status, True, last.retry_after, last.url) from None
         raise last
 
     def _follow(
@@ -211,7 +216,9 @@ class Fetcher:
             if _origin(target) != _origin(here):
                 headers = {k: v for k, v in headers.items() if k.lower() not in ("authorization", "cookie")}
             here = target
-        raise FetchError(f"{shown(url)}: more than {MAX_REDIRECTS} redirects; the last led to {shown(here)}")
+        raise FetchError(
+            f"{shown(url)}: more than {MAX_REDIRECTS} redirects; the last led to {shown(here)}", url=shown(here)
+        )
 
     @contextmanager
     def _asking(self, url: str, headers: Mapping[str, str], limits: Patience) -> Iterator[requests.Response]:
@@ -266,7 +273,7 @@ class Fetcher:
         later = f"; the server asks to come back in {wait:.0f} s" if wait else ""
         if not transient:
             server.succeeded()  # it is well, it only has nothing for us
-        return FetchError(f"{shown(url)}: HTTP {status} {reason}".rstrip() + later, status, transient, wait)
+        return FetchError(f"{shown(url)}: HTTP {status} {reason}".rstrip() + later, status, transient, wait, shown(url))
 
     def _server(self, url: str) -> Server:
         name = _origin(url)

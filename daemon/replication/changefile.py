@@ -13,7 +13,9 @@ from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
+from daemon.config import Replication
 from daemon.errors import ChangeFileInvalid
+from daemon.replication.measure import Measure
 from daemon.replication.state import as_utc
 
 #: Bytes read, and unpacked, at a time.
@@ -34,26 +36,31 @@ class ChangeFile:
         timestamp: aware, UTC; all edits before it are in this file or an earlier one. From the sequence's own state
             file; where the server has none, the time of the newest object in the file; None if there is no object.
         path: a gzip-compressed osmChange file, there only as long as whoever handed it out says.
+        server: whose sequence it is, as `config.server_of` names it; "" is that of replication.url.
+        since: of the first file on a server that was not followed before: the time of the sequence before it.
     """
 
     sequence: int
     timestamp: datetime | None
     path: Path
+    server: str = ""
+    since: datetime | None = None
 
 
-def check(path: Path, origin: str, max_bytes: int) -> None:
-    """Refuse a file that is not a complete, gzip-compressed osmChange of at most `max_bytes` when unpacked.
+def check(path: Path, origin: str, limits: Replication) -> None:
+    """Refuse a file that is not a complete, gzip-compressed osmChange within the limits.
 
     All of the file is unpacked (and forgotten piece by piece), so that truncation and damage show by the check sum.
 
     Args:
         path: the file.
         origin: where it came from, for the message; without secrets.
+        limits: its max_uncompressed, max_objects and max_object count.
 
     Raises:
         ChangeFileInvalid: says what is wrong.
     """
-    problem = _problem(path, max_bytes)
+    problem = _problem(path, limits)
     if problem:
         raise ChangeFileInvalid(f"{origin}: {problem}; nothing of it was applied")
 
@@ -71,8 +78,9 @@ def newest_object(path: Path) -> datetime | None:
         return None
 
 
-def _problem(path: Path, max_bytes: int) -> str | None:
+def _problem(path: Path, limits: Replication) -> str | None:
     stream = zlib.decompressobj(wbits=zlib.MAX_WBITS | 16)
+    measure = Measure(limits.max_objects, limits.max_object)
     head, tail, size = b"", b"", 0
     with path.open("rb") as file:
         packed = file.read(PIECE)
@@ -90,8 +98,10 @@ def _problem(path: Path, max_bytes: int) -> str | None:
                     plain = stream.decompress(packed, PIECE)
                     packed = stream.unused_data if stream.eof else stream.unconsumed_tail
                     size += len(plain)
-                    if size > max_bytes:
-                        return f"unpacks to more than the {max_bytes} bytes allowed"
+                    if size > limits.max_uncompressed:
+                        return f"unpacks to more than the {limits.max_uncompressed} bytes allowed"
+                    if wrong := measure.feed(plain):
+                        return wrong
                     if len(head) < PROLOGUE:
                         head += plain
                         if len(head) >= PROLOGUE and (wrong := _wrong_root(head)):

@@ -34,6 +34,10 @@ class State:
     sequence: int
     timestamp: datetime
 
+    def as_json(self) -> dict[str, int | str]:
+        """The two of them, the time in ISO 8601."""
+        return {"sequence": self.sequence, "timestamp": self.timestamp.isoformat()}
+
 
 def parse_state(content: bytes, origin: str) -> State:
     """Read a state file.

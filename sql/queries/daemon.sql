@@ -13,8 +13,8 @@ UPDATE dirty_tile SET state = 'queued', worker = NULL, leased_until = NULL
 WHERE state = 'leased' AND worker = %(worker)s;
 
 -- name: status_position
--- Where the store stands; no row before the bootstrap.
-SELECT sequence, timestamp, bootstrapped FROM replication_state;
+-- Where the store stands; no row before the bootstrap. Read like this, a schema before 0007 will do, too.
+SELECT sequence, timestamp, to_jsonb(r) ->> 'server' FROM replication_state r;
 
 -- name: status_tiles
 -- How many tiles are in each state of the queue.

@@ -140,3 +140,53 @@ def test_an_embedded_server_is_left_as_it_was_found(tmp_path: Path, monkeypatch:
     with EmbeddedServer(config.data_dir) as server:
         os.kill(server.pid or 0, signal.SIGKILL)
         assert find_status(config).verdict == "fresh"
+
+
+def test_too_far_behind_is_a_state_with_instructions(database: Database, tmp_path: Path) -> None:
+    bootstrap(database, NOW - timedelta(days=2))
+    config = config_of(tmp_path, database.dsn)
+    with database.transaction() as cursor:
+        gone = {**FAILURE, "kind": "TooFarBehind", "message": "removed; bootstrap from a newer extract"}
+        write_fact(cursor, "errors", {"follow": gone})
+    status = read_status(database, config, NOW)
+    assert (status.verdict, status.exit_code) == ("too_far_behind", 2)
+    assert status.reason == "removed; bootstrap from a newer extract"
+    with database.transaction() as cursor:
+        write_fact(cursor, "errors", {})
+    assert read_status(database, config, NOW).verdict == "behind"
+
+
+@pytest.mark.parametrize(("days", "verdict"), [(89, "behind"), (91, "too_far_behind")])
+def test_being_many_days_behind_the_server_asks_for_a_newer_extract(
+    database: Database, tmp_path: Path, days: int, verdict: str
+) -> None:
+    bootstrap(database, NOW - timedelta(days=days))
+    with database.transaction() as cursor:
+        write_fact(cursor, "server", {"sequence": 9, "timestamp": NOW.isoformat()})
+    status = read_status(database, config_of(tmp_path), NOW)
+    assert status.verdict == verdict and ("newer extract" in status.reason) is (days > 90)
+
+
+def test_old_data_of_a_server_that_has_nothing_newer_is_not_too_far_behind(database: Database, tmp_path: Path) -> None:
+    bootstrap(database, NOW - timedelta(days=900))
+    with database.transaction() as cursor:
+        write_fact(cursor, "server", {"sequence": 7, "timestamp": (NOW - timedelta(days=900)).isoformat()})
+    assert read_status(database, config_of(tmp_path), NOW).verdict == "behind"
+
+
+def test_the_lag_is_told_in_full(database: Database, tmp_path: Path) -> None:
+    bootstrap(database, NOW - timedelta(minutes=10))
+    config = config_of(tmp_path)
+    with database.transaction() as cursor:
+        write_fact(cursor, "server", {"sequence": 12, "timestamp": (NOW - timedelta(minutes=1)).isoformat()})
+        write_fact(cursor, "followed", {"applied": 3})
+    status = read_status(database, config, NOW)
+    assert (status.lag_seconds, status.behind_seconds, status.files_behind) == (600, 540, 5)
+    assert status.source == "planet.openstreetmap.org/replication/minute"
+    assert status.last_success and status.server_asked
+    with database.transaction() as cursor:  # in the middle of catching up by days
+        day = "planet.openstreetmap.org/replication/day"
+        cursor.execute("UPDATE replication_state SET sequence = 99, server = %s", (day,))
+    status = read_status(database, config, NOW)
+    assert (status.files_behind, status.behind_seconds, status.sequence) == (None, 540, 99)
+    assert status.source == "planet.openstreetmap.org/replication/day"

@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 
 import pytest
 
+from daemon.config import Replication
 from daemon.errors import ChangeFileInvalid
 from daemon.replication.changefile import PIECE, PROLOGUE, check, newest_object
 
@@ -17,10 +18,11 @@ LARGE = OSC.replace(NODE, NODE * 20_000)
 NOISE = OSC.replace(NODE, b"<!--" + os.urandom(300_000).hex().encode() + b"-->")
 
 
-def checked(tmp_path, content, limit=10**8):
+def checked(tmp_path, content, limit=10**8, **limits):
     path = tmp_path / "x.osc.gz"
     path.write_bytes(content)
-    check(path, "http://h/000/000/001.osc.gz", limit)
+    knobs = Replication(max_uncompressed=limit, **limits)
+    check(path, "http://h/000/000/001.osc.gz", knobs)
 
 
 @pytest.mark.parametrize(
@@ -109,3 +111,45 @@ def test_the_newest_object_is_found_wherever_it_stands(tmp_path):
     assert newest_object(path) is None
     path.write_bytes(gzip.compress(b'timestamp="9999-99-99T99:99:99Z"'))
     assert newest_object(path) is None
+
+
+WAY = b'<way id="1" version="1">' + b'<nd ref="1"/>' * 2000 + b"</way>"
+MEGABYTE = 2**20
+
+
+@pytest.mark.parametrize(
+    "inside",
+    [
+        b'<node id="1" user="' + b"x" * (2 * MEGABYTE) + b'"/>',
+        b'<node id="1">' + b'<tag k="a" v="b"/>' * 150_000 + b"</node>",
+        b'<way id="1">' + b'<nd ref="1"/>' * 150_000 + b"</way>",
+        b"<!--" + b"<node " * 400_000 + b"-->",
+        b"<![CDATA[" + b"<node " * 400_000 + b"]]>",
+        b"<?x " + b"<node " * 400_000 + b"?>",
+        b"x" * (2 * MEGABYTE),
+        b"<a>" * 700_000,
+        b"<!-- never closed " + b"<node " * 400_000,
+    ],
+    ids=["attribute", "tags", "nodes", "comment", "CDATA", "instruction", "text", "depth", "unclosed"],
+)
+def test_what_a_parser_would_have_to_hold_as_a_whole_is_limited(tmp_path, inside):
+    for before in (b"", WAY * 30, b"<!-- a comment <node -->" * 5):
+        with pytest.raises(ChangeFileInvalid, match="of more than the 1048576 bytes allowed; nothing"):
+            checked(tmp_path, gzip.compress(OSC.replace(NODE, before + inside), 1), max_object=MEGABYTE)
+
+
+def test_large_objects_and_comments_pass_up_to_the_limit(tmp_path):
+    members = b'<relation id="1">' + b'<member type="way" ref="123456789" role="outer"/>' * 20_000 + b"</relation>"
+    comment = b"<!--" + b"-" * 900_000 + b"-->"
+    for content in (members, (WAY + members) * 3, comment + NODE + comment, NODE + b"<?p?>" + NODE * 100_000):
+        checked(tmp_path, gzip.compress(OSC.replace(NODE, content), 1), max_object=MEGABYTE)
+
+
+def test_markup_cut_in_two_is_seen(tmp_path):
+    """Wherever the pieces end, ten thousand small objects are no large one, and a comment ends where it ends."""
+    unit = b"<!--x--><way id='1'/><![CDATA[y]]><relation id='2'/>"
+    for shift in range(0, 60, 7):
+        content = OSC.replace(NODE, b" " * shift + unit * 30_000)
+        checked(tmp_path, gzip.compress(content, 1), max_object=MEGABYTE, max_objects=4 * 30_000 + 1)
+        with pytest.raises(ChangeFileInvalid, match=r"more than the 119999 objects allowed"):
+            checked(tmp_path, gzip.compress(content, 1), max_object=MEGABYTE, max_objects=4 * 30_000 - 1)

@@ -22,6 +22,7 @@ from daemon.errors import (
     ReplicationUnavailable,
     SequenceGap,
     StateInvalid,
+    TooFarBehind,
 )
 from daemon.replication import ReplicationSource, State
 
@@ -189,7 +190,7 @@ def test_a_hole_is_a_gap(minutes, source):
 
 def test_files_that_were_removed_are_a_gap(minutes, source):
     minutes.publish(1000, 1003)
-    with pytest.raises(SequenceGap, match="bootstrap from a newer extract"), source.fetch(17):
+    with pytest.raises(TooFarBehind, match="bootstrap from a newer extract"), source.fetch(17):
         pass
 
 
@@ -206,7 +207,7 @@ def test_sequence_at_is_the_last_one_not_younger(minutes, source):
             assert source.sequence_at(minutes.time_of(sequence) + timedelta(seconds=seconds)) == sequence
     assert source.sequence_at(minutes.time_of(4000)) == 20
     assert source.sequence_at(minutes.time_of(7).replace(tzinfo=None)) == 7
-    with pytest.raises(ReplicationMissing, match="oldest state there is, sequence 0"):
+    with pytest.raises(TooFarBehind, match="oldest state there is, sequence 0"):
         source.sequence_at(minutes.time_of(-1))
 
 
@@ -224,14 +225,14 @@ def test_sequence_at_manages_where_old_files_were_removed(web, minutes, source):
     minutes.publish(5_000_000, 5_000_040)
     assert source.sequence_at(minutes.time_of(5_000_017)) == 5_000_017
     assert len(web.requests) < 150
-    with pytest.raises(ReplicationMissing, match=r"sequence 5000000 of .* bootstrap from a newer file"):
+    with pytest.raises(TooFarBehind, match=r"sequence 5000000 of .* bootstrap from a newer file"):
         source.sequence_at(minutes.time_of(4_999_999))
 
 
 def test_sequence_at_before_the_first_file_of_a_server(minutes, source):
     minutes.publish(1, 5)
     assert source.sequence_at(minutes.start) == 0
-    with pytest.raises(ReplicationMissing, match="oldest state there is, sequence 1"):
+    with pytest.raises(TooFarBehind, match="oldest state there is, sequence 1"):
         source.sequence_at(minutes.start - timedelta(days=1))
 
 
