@@ -7,15 +7,18 @@ import math
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from daemon.config import Config
 from daemon.db import open_database
 from daemon.errors import ConfigError, ImageryError, MapgapError, PublishError, StorageFull
 from daemon.eyes import open_eyes
+from daemon.fetch import shown
 from daemon.imagery import Imagery
-from daemon.osm import AreaOfInterest, OsmStore
+from daemon.osm import AreaOfInterest, Origin, Osm2pgsqlStore, OsmStore
 from daemon.replication import ReplicationSource
 from daemon.tiling.grid import ground_sample_distance
 from detectors.errors import BundleMismatch, ModelError
@@ -35,14 +38,20 @@ class Finding:
     error: Exception | None = None
 
 
-def check(config: Config) -> Iterator[Finding]:
-    """Check one thing after another; a failure of one does not keep the others from being checked."""
+def check(config: Config, extract: Path | None = None) -> Iterator[Finding]:
+    """Check one thing after another; a failure of one does not keep the others from being checked.
+
+    Args:
+        extract: an OSM file; says where following would begin after a bootstrap from it.
+    """
     parts: tuple[tuple[str, Callable[[Config], str]], ...] = (
         ("area", _area),
         ("data directory", _data_dir),
         ("publish directory", _publish_dir),
         ("database", _database),
         ("replication", _replication),
+        *([("extract", partial(_extract, extract))] if extract else []),
+        *([("osm2pgsql", _osm2pgsql)] if config.osm.source == "osm2pgsql" else []),
         ("imagery", _imagery),
         ("model", _model),
     )
@@ -80,15 +89,33 @@ def _database(config: Config) -> str:
         position = store.position(cursor)
         kind = "reachable" if config.database.dsn else "embedded server runs"
         if position is None:
-            return f"{kind}, schema up to date; the store is empty: `mapgap bootstrap FILE.osm.pbf` comes next"
+            file = "" if config.osm.source == "osm2pgsql" else " FILE.osm.pbf"
+            return f"{kind}, schema up to date; the store is empty: `mapgap bootstrap{file}` comes next"
         when = f"{position.timestamp:%Y-%m-%d %H:%M} UTC" if position.timestamp else "an unknown time"
         return f"{kind}, schema up to date; the store stands at sequence {position.sequence}, {when}"
 
 
 def _replication(config: Config) -> str:
-    with ReplicationSource.open(config) as source:
+    return "; ".join(_newest(config, url) for url in (config.replication.url, *config.replication.coarse))
+
+
+def _newest(config: Config, url: str) -> str:
+    with ReplicationSource.open(config, url=url) as source:
         newest = source.newest()
-    return f"{config.replication.url}: newest is sequence {newest.sequence} of {newest.timestamp:%Y-%m-%d %H:%M} UTC"
+        every = source.interval(newest).total_seconds()
+    rhythm = f", a file every {every:.0f} s" if every else ""
+    return f"{shown(url)}: newest is sequence {newest.sequence} of {newest.timestamp:%Y-%m-%d %H:%M} UTC{rhythm}"
+
+
+def _extract(path: Path, config: Config) -> str:
+    origin = Origin.read(path)
+    when = f"{origin.timestamp:%Y-%m-%d %H:%M} UTC" if origin.timestamp else "a time that its header does not say"
+    return f"{path}: data of {when}; {origin.describe_start(config.replication.url)}"
+
+
+def _osm2pgsql(config: Config) -> str:
+    with closing(Osm2pgsqlStore(config, None, lambda tags: False)) as store:
+        return store.describe()
 
 
 def _imagery(config: Config) -> str:

@@ -136,7 +136,7 @@ def main() -> None:
 
     \b
     Exit codes: 0 well, 1 failure, 2 wrong configuration or usage, 3 database, 4 replication, 5 OSM data,
-    6 imagery, 7 model, 8 disk full, 9 discrepancy, 10 feed. `status`: 0 fresh, 1 behind, 2 broken.
+    6 imagery, 7 model, 8 disk full, 9 discrepancy, 10 feed. `status`: 0 fresh, 1 behind, 2 broken, too far behind.
     """
 
 
@@ -191,14 +191,18 @@ def init(
 
 
 @main.command()
+@click.argument("extract", type=click.Path(path_type=Path), required=False)
 @CONFIG
-def check(config_path: Path) -> None:
-    """Test everything the configuration names: database, replication, imagery, model, permissions."""
+def check(extract: Path | None, config_path: Path) -> None:
+    """Test everything the configuration names: database, replication, imagery, model, permissions.
+
+    With EXTRACT.osm.pbf it also says which replication server that names, and where following would begin.
+    """
     from daemon.check import check as findings
 
     first_error: Exception | None = None
     console = Console(highlight=False, soft_wrap=True)
-    for finding in findings(load_config(config_path)):
+    for finding in findings(load_config(config_path), extract):
         mark = "[green]ok  [/]" if finding.error is None else "[red]FAIL[/]"
         console.print(f"{mark} {finding.what:<18}", end="")
         console.print(finding.message, markup=False)
@@ -208,20 +212,28 @@ def check(config_path: Path) -> None:
 
 
 @main.command()
-@click.argument("file", type=click.Path(path_type=Path))
+@click.argument("file", type=click.Path(path_type=Path), required=False)
 @click.option("--force", is_flag=True, help="Replace what the store holds; discrepancies are kept.")
 @CONFIG
-def bootstrap(file: Path, force: bool, config_path: Path) -> None:
-    """Load the area of interest from FILE.osm.pbf, in one transaction: killed half-way, it leaves nothing behind."""
+def bootstrap(file: Path | None, force: bool, config_path: Path) -> None:
+    """Load the area from FILE.osm.pbf, or without FILE from osm2pgsql's database (osm.dsn): all of it, or nothing."""
+    from daemon.osm.selection import note_selection
+
     with open_pipeline(config_path) as pipeline, progress_bar("loading") as advance:
         report = pipeline.store.bootstrap(
             pipeline.db, file, advance, force=force, replication_url=pipeline.config.replication.url
         )
-    position = "not in the file: found by time at the first look" if report.sequence is None else report.sequence
+        with pipeline.db.transaction() as cursor:
+            note_selection(cursor, pipeline.interest.selection)
+    position = "not known" if report.sequence is None else report.sequence
     click.echo(
         f"{report.nodes} nodes, {report.ways} ways, {report.relations} relations, {report.features} features in "
         f"{report.seconds:.1f} s; data of {report.timestamp}, sequence {position}"
     )
+    if file is not None:
+        from daemon.osm import Origin
+
+        click.echo(Origin.read(file).describe_start(pipeline.config.replication.url))
 
 
 @main.command()
@@ -250,33 +262,10 @@ def once(config_path: Path) -> None:
 
 
 @main.command()
-@click.option("--queue-only", is_flag=True, help="Queue the tiles and leave; `mapgap run` will look at them.")
-@CONFIG
-def backfill(queue_only: bool, config_path: Path) -> None:
-    """Look at the whole area once. What is queued survives: killed, it goes on with the next `run` or `once`."""
-    from daemon.backfill import queue_area
-    from daemon.tiling.queue import counts
-
-    with open_pipeline(config_path) as pipeline:
-        queued = queue_area(pipeline.config, pipeline.db, pipeline.imagery, pipeline.store.area)
-        click.echo(f"{queued} tiles queued")
-        if queue_only:
-            return
-        with progress_bar("looking") as advance:
-            more = True
-            while more:
-                more = pipeline.look()
-                with pipeline.db.transaction() as cursor:
-                    left = counts(cursor).queued
-                advance(max(0, queued - left), queued)
-        pipeline.publish()
-
-
-@main.command()
 @click.option("--json", "as_json", is_flag=True, help="Machine-readable.")
 @CONFIG
 def status(as_json: bool, config_path: Path) -> None:
-    """Sequence, lag, queue, open discrepancies, last error. Exit code 0 fresh, 1 behind, 2 broken."""
+    """Sequence, lag, queue, open discrepancies, last error. Exit code 0 fresh, 1 behind, 2 broken or too far behind."""
     from daemon.status import show_status
 
     sys.exit(show_status(load_config(config_path), as_json))

@@ -30,12 +30,14 @@ from daemon.sections import (
     Detectors,
     Imagery,
     Log,
+    Osm,
     Publish,
     Replication,
     Schedule,
     Section,
     Tiling,
     permission_problems_of,
+    server_of,
 )
 
 __all__ = [
@@ -49,6 +51,7 @@ __all__ = [
     "Detectors",
     "Imagery",
     "Log",
+    "Osm",
     "Publish",
     "Replication",
     "Schedule",
@@ -57,7 +60,9 @@ __all__ = [
     "load",
     "parse",
     "password",
+    "read_secret",
     "render",
+    "server_of",
 ]
 
 #: Name looked for in the current directory when the command line names no file.
@@ -101,13 +106,18 @@ def parse(values: dict[str, Any], source: str, base: Path) -> Config:
     if problems:
         raise ConfigError(source, problems)
     try:
+        replication = config.replication
         return config.model_copy(
             update={
                 "data_dir": _below(base, config.data_dir),
+                "replication": replication.model_copy(
+                    update={"cookie_file": _below(base, replication.cookie_file)}
+                ),
                 "area": config.area.model_copy(update={"polygon": _below(base, config.area.polygon)}),
                 "database": config.database.model_copy(
                     update={"password_file": _below(base, config.database.password_file)}
                 ),
+                "osm": config.osm.model_copy(update={"password_file": _below(base, config.osm.password_file)}),
                 "publish": config.publish.model_copy(update={"dir": _below(base, config.publish.dir)}),
                 "imagery": tuple(s.model_copy(update={"url": _local_url(base, s.url)}) for s in config.imagery),
             }
@@ -116,29 +126,43 @@ def parse(values: dict[str, Any], source: str, base: Path) -> Config:
         raise ConfigError(source, [f"a path begins with ~: {error}"]) from None
 
 
-def password(database: Database) -> str | None:
-    """The database password from the environment or the file named for it, None where neither is.
+def password(knobs: Database | Osm, section: str = "database") -> str | None:
+    """A database's password from the environment or the file named for it, None where neither is.
+
+    Args:
+        knobs: the section that names it.
+        section: its name, for messages.
 
     Raises:
         ConfigError: the variable is unset, or the file is missing or readable by others.
     """
-    if database.password_env:
-        value = os.environ.get(database.password_env)
+    if knobs.password_env:
+        value = os.environ.get(knobs.password_env)
         if value is None:
-            raise ConfigError("database.password_env", [f"environment variable {database.password_env} is not set"])
+            raise ConfigError(f"{section}.password_env", [f"environment variable {knobs.password_env} is not set"])
         return value
-    if database.password_file:
-        try:
-            mode = database.password_file.stat().st_mode
-            if mode & (stat.S_IRWXG | stat.S_IRWXO):
-                raise ConfigError(
-                    "database.password_file",
-                    [f"{database.password_file} is readable by others (mode {stat.S_IMODE(mode):04o}); chmod 600 it"],
-                )
-            return database.password_file.read_text().strip()
-        except (OSError, UnicodeDecodeError) as error:
-            raise ConfigError("database.password_file", [f"cannot be read: {error}"]) from None
+    if knobs.password_file:
+        return read_secret(knobs.password_file, f"{section}.password_file").strip()
     return None
+
+
+def read_secret(path: Path, key: str) -> str:
+    """The content of a file that only its owner may read.
+
+    Args:
+        path: the file.
+        key: the knob that names it, for messages.
+
+    Raises:
+        ConfigError: the file is missing, readable by others, or no text.
+    """
+    try:
+        mode = path.stat().st_mode
+        if mode & (stat.S_IRWXG | stat.S_IRWXO):
+            raise ConfigError(key, [f"{path} is readable by others (mode {stat.S_IMODE(mode):04o}); chmod 600 it"])
+        return path.read_text()
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(key, [f"cannot be read: {error}"]) from None
 
 
 def _problem(error: Any) -> str:

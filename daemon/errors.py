@@ -11,13 +11,17 @@
     │   ├── ReplicationMissing          404 / 410: not there
     │   │   └── ReplicationNotYet           state.txt is ahead of its data; worth another try
     │   ├── ReplicationRefused          401 / 403 / other 4xx: asking again will not help
+    │   │   └── LoginRequired               the server wants a cookie, or a newer one
     │   ├── StateInvalid                state.txt is not a state file
     │   ├── SequenceGap                 the next file is not the successor of the last one
+    │   │   └── TooFarBehind                the server has removed what comes next; a newer extract is needed
     │   └── ChangeFileInvalid           truncated, not gzip, too large, not OSM XML
     ├── OsmDataError                5
     │   ├── PbfInvalid                  not a readable OSM file
     │   ├── AreaEmpty                   the file has nothing inside the area
-    │   └── NotBootstrapped             the store is empty: run `mapgap bootstrap` first
+    │   ├── NotBootstrapped             the store is empty: run `mapgap bootstrap` first
+    │   ├── Osm2pgsqlUnusable           osm2pgsql's database lacks something; says what
+    │   └── Osm2pgsqlNotYet             osm2pgsql has not come so far yet; worth another try
     ├── ImageryError                6
     │   ├── ImageryForbidden            no licence, attribution or permission to use it for OSM
     │   ├── ImageryUnavailable          server failing; worth another try
@@ -95,11 +99,19 @@ class ReplicationRefused(ReplicationError):
     pass
 
 
+class LoginRequired(ReplicationRefused):
+    pass
+
+
 class StateInvalid(ReplicationError):
     pass
 
 
 class SequenceGap(ReplicationError):
+    pass
+
+
+class TooFarBehind(SequenceGap):
     pass
 
 
@@ -121,6 +133,14 @@ class AreaEmpty(OsmDataError):
 
 class NotBootstrapped(OsmDataError):
     pass
+
+
+class Osm2pgsqlUnusable(OsmDataError):
+    pass
+
+
+class Osm2pgsqlNotYet(OsmDataError):
+    transient = True
 
 
 class ImageryError(MapgapError):

@@ -2,7 +2,11 @@
 
     daemon   {"worker", "pid", "host", "started", "stopped"}; its row's time is the heartbeat
     errors   {stage: {"stage", "time", "kind", "message", "transient", "failures"}}, without the stages that succeed
-    server   {"sequence", "timestamp"}: the newest the replication server had when it was last asked
+    imagery  {source: {"settings", "content", "zoom", "seen", "changed"}}: digests of what gives a source's pixels, when
+             it was looked at (seconds since 1970), and when another was found
+    server   {"sequence", "timestamp"}: the newest the replication server had; its row's time is when it was asked
+    followed {"applied"}: change files of the last portion; its row's time is when following last ended well
+    waits    what change files wait for that may not be applied yet, in words; "" where none does
 """
 
 from __future__ import annotations

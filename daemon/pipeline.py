@@ -2,6 +2,7 @@
 
     follow    change files -> OSM store + dirty tiles + sequence, one transaction a file;
               open discrepancies on changed ground are asked against the new map, and close where it was fixed
+    sweep     the whole area cell by cell, where a back-fill was begun, and what new imagery covers -> dirty tiles
     look      due dirty tiles -> blocks -> imagery -> probabilities -> claims -> discrepancies, one transaction a block
     publish   discrepancies -> files
 
@@ -24,6 +25,7 @@ from datetime import UTC, datetime, timedelta
 import numpy as np
 from psycopg2.extensions import cursor as Cursor
 
+from daemon.backfill import Backfill
 from daemon.config import Config
 from daemon.db import Database
 from daemon.discrepancies.life import sweep_stale
@@ -35,17 +37,17 @@ from daemon.errors import (
     LeaseLost,
     MapgapError,
     NotBootstrapped,
-    OsmDataError,
-    SequenceGap,
+    ReplicationError,
     StorageFull,
 )
 from daemon.exporting import context_of
-from daemon.eyes import Eye, detectors_of, open_eyes
+from daemon.eyes import Eye, Interest, detectors_of, open_eyes
 from daemon.facts import write_fact
 from daemon.imagery import Imagery
-from daemon.osm import AreaOfInterest, Delta, OsmStore, Position, set_position
+from daemon.osm import Delta, open_store, set_position
+from daemon.osm.selection import require_selection
 from daemon.publish.files import write_files
-from daemon.replication import ChangeFile, ReplicationSource, follow
+from daemon.replication import ChangeFile, Feed, check_succession
 from daemon.tiling.expiry import Expired, expire
 from daemon.tiling.grid import TILE_PX, Block, Tile, tile_at
 from daemon.tiling.queue import LeasedBlock, complete, fail, give_back, lease_blocks, mark_dirty
@@ -83,26 +85,25 @@ class Pipeline:
         self.stop = stop or threading.Event()
         self.worker = f"{socket.gethostname()}:{os.getpid()}"
         self.detectors = detectors_of(config)
-        self.store = OsmStore(AreaOfInterest.of(config.area), self.selects)
+        self.interest = Interest(self.detectors)
         self._resources = ExitStack()
-        self.source = self._resources.enter_context(ReplicationSource.open(config, self.stop))
+        self.store = self._resources.enter_context(closing(open_store(config, self.interest.selects)))
+        self.feed = Feed.open(config, self.stop, self._resources)
+        self.source = self.feed.main
         self.imagery = self._resources.enter_context(Imagery.open(config, self.stop))
+        self.backfill = Backfill(config, db, self.imagery, self.store.area)
         self._eyes: list[Eye] | None = None
 
     @property
     def stages(self) -> Mapping[str, Callable[[], bool]]:
         """The stages in order; each returns True when there is more to do at once."""
-        return {"follow": self.follow, "look": self.look, "publish": self.publish}
+        return {"follow": self.follow, "sweep": self.sweep, "look": self.look, "publish": self.publish}
 
     @property
     def eyes(self) -> list[Eye]:
         if self._eyes is None:
             self._eyes = open_eyes(self.config, self.imagery.cache)
         return self._eyes
-
-    def selects(self, tags: Mapping[str, str]) -> bool:
-        """Whether any detector asks for OSM objects with these tags."""
-        return any(detector.selects(tags) for detector in self.detectors)
 
     def close(self) -> None:
         self._resources.close()
@@ -121,46 +122,48 @@ class Pipeline:
             position = self.store.position(cursor)
         if position is None:
             raise NotBootstrapped("the OSM store is empty; run `mapgap bootstrap FILE.osm.pbf` first")
-        after = self.start_of(position)
+        portion = self.feed.next(position)
+        limit, waits = self.store.ready(portion.after, portion.limit) if portion else (0, "")
+        if portion:
+            with self.db.transaction() as cursor:
+                write_fact(cursor, "server", portion.newest.as_json())
+                write_fact(cursor, "waits", waits)
         applied = 0
-        with closing(follow(self.source, after, self.config.replication.catch_up, self.stop)) as change_files:
-            for change_file in change_files:
-                self.apply(change_file)
-                applied += 1
-        newest = self.source.newest()
+        try:
+            if portion:
+                with closing(portion.files(limit, self.stop)) as change_files:
+                    for change_file in change_files:
+                        self.apply(change_file)
+                        applied += 1
+        except ReplicationError as error:
+            if not self.feed.does_without(portion, error):
+                raise
         with self.db.transaction() as cursor:
-            write_fact(cursor, "server", {"sequence": newest.sequence, "timestamp": newest.timestamp.isoformat()})
-        return after + applied < newest.sequence and not self.stop.is_set()
-
-    def start_of(self, position: Position) -> int:
-        """The sequence after which to go on; found by time where the bootstrapped file did not say.
-
-        Raises:
-            OsmDataError: neither a sequence nor a time is known.
-        """
-        if position.sequence is not None:
-            return position.sequence
-        if position.timestamp is None:
-            raise OsmDataError("the bootstrapped file says neither its sequence nor its time; use an extract that does")
-        after = self.source.sequence_at(position.timestamp)
-        log.info("starts at the data's time, %s", position.timestamp, extra={"sequence": after})
-        return after
+            write_fact(cursor, "followed", {"applied": applied})
+        return limit > 0 and portion.leaves(applied) and not self.stop.is_set()
 
     def apply(self, change_file: ChangeFile) -> Applied:
         """Store, dirty tiles, fixed discrepancies and sequence: all of one change file, or nothing.
 
         Raises:
-            SequenceGap: the file is not the successor of the one before; nothing was changed.
+            SequenceGap: something would be left out; nothing was changed.
+            OsmDataError: the store was made for other detectors, or for another area; nothing was changed.
             ChangeFileInvalid, DatabaseError: nothing was changed.
         """
-        now, tiling, sequence = _now(), self.config.tiling, change_file.sequence
+        now, tiling = _now(), self.config.tiling
+        # The number of another server's file would say nothing to those who look for it on the followed one.
+        sequence = change_file.sequence if change_file.server in ("", self.source.server) else None
         with self.db.transaction() as cursor:
             position = self.store.position(cursor)
-            if position and position.sequence is not None and sequence != position.sequence + 1:
-                raise SequenceGap(f"change file {sequence} cannot follow {position.sequence}; nothing was applied")
+            if position:
+                server = position.server or self.source.server
+                check_succession(change_file, server, position.sequence, position.timestamp)
             timestamp = change_file.timestamp or (position and position.timestamp) or now
-            delta = self.store.apply(cursor, change_file.path, sequence, timestamp)
-            expired = expire(delta.touched, tiling)
+            require_selection(cursor, self.interest.selection)
+            delta = self.store.apply(cursor, change_file.path, change_file.sequence, timestamp)
+            expired = expire(delta.touched, tiling, self.interest.relevant)
+            if self.store.area is not None:  # beyond it nothing is known of the map
+                expired = expired.within(self.store.area.geometry, tiling.zoom)
             mark_dirty(cursor, expired.tiles, tiling.zoom, reason="change", sequence=sequence, now=now, config=tiling)
             bboxes, refs = _touched(delta)
             fixed = [
@@ -178,7 +181,7 @@ class Pipeline:
                     sequence=sequence,
                 )
             ]
-            set_position(cursor, sequence, timestamp)
+            set_position(cursor, change_file.sequence, timestamp, change_file.server or None)
         for capped in expired.capped:
             log.warning(
                 "%s has %d tiles, more than tiling.max_tiles_geometry; dirty: %s",
@@ -195,6 +198,13 @@ class Pipeline:
             extra={"sequence": sequence},
         )
         return Applied(delta, expired, tuple(fixed))
+
+    # -- sweep ----------------------------------------------------------------------------------------------------
+
+    def sweep(self) -> bool:
+        """Queue what is next of a back-fill, and what new imagery covers."""
+        self.backfill.advance(_now())
+        return False
 
     # -- look -----------------------------------------------------------------------------------------------------
 
@@ -233,8 +243,9 @@ class Pipeline:
             position = self.store.position(cursor)
             features = self.store.features_in(cursor, block.lonlat(margin))
             removed = self.store.removed_in(cursor, block.lonlat(margin))
-        eyes = self.eyes if seen else []
-        claims = [(eye.detector, eye.judge(chip, features, removed, block.lonlat())) for eye in eyes]
+        eyes, area = self.eyes if seen else [], self.store.area
+        judged = [(eye.detector, eye.judge(chip, features, removed, block.lonlat())) for eye in eyes]
+        claims = [(who, [one for one in made if area is None or area.owns(one.geometry)]) for who, made in judged]
         with self.db.transaction() as cursor:
             now = _now()
             complete(
@@ -244,6 +255,7 @@ class Pipeline:
                 now,
                 chip.source if seen else None,
                 ", ".join(eye.bundle.identity for eye in eyes) or None,
+                chip.acquired,
             )
             outcomes = [
                 reconcile(

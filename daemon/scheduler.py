@@ -1,6 +1,7 @@
 """The daemon: APScheduler drives the stages, one job a stage and never two of a kind at once.
 
     follow     every replication.poll_interval; what it brings wakes look
+    sweep      every schedule.look_interval
     look       every schedule.look_interval; what it finds wakes publish
     publish    every schedule.publish_interval
     heartbeat  says that the daemon lives, keeps its lock, writes down what failed
@@ -117,6 +118,7 @@ class Runner:
         names = list(pipeline.stages)
         self._intervals = {
             "follow": config.replication.poll_interval,
+            "sweep": config.schedule.look_interval,
             "look": config.schedule.look_interval,
             "publish": config.schedule.publish_interval,
         }

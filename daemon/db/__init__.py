@@ -17,8 +17,8 @@ from daemon.db.queries import query
 from daemon.errors import ConfigError
 
 __all__ = [
-    "DaemonLock", "Database", "EmbeddedServer", "connect_database", "hold_daemon_lock", "migrate", "open_database",
-    "query",
+    "DaemonLock", "Database", "EmbeddedServer", "check_dsn", "connect_database", "hold_daemon_lock", "migrate",
+    "open_database", "query",
 ]
 
 
@@ -45,12 +45,7 @@ def connect_database(config: Config, *, patience: float = 300.0) -> Iterator[Dat
             finally:
                 db.close()
         return
-    try:
-        parts = parse_dsn(knobs.dsn)
-    except psycopg2.ProgrammingError:
-        raise ConfigError("database.dsn", ["not a libpq connection string like postgresql://me@host/mapgap"]) from None
-    if {"password", "sslpassword"} & parts.keys():
-        raise ConfigError("database.dsn", ["holds a password; use database.password_env or database.password_file"])
+    check_dsn(knobs.dsn, "database")
     db = Database(
         knobs.dsn, password=password(knobs), pool=knobs.pool, statement_timeout=knobs.statement_timeout
     )
@@ -58,6 +53,22 @@ def connect_database(config: Config, *, patience: float = 300.0) -> Iterator[Dat
         yield db
     finally:
         db.close()
+
+
+def check_dsn(dsn: str, section: str) -> None:
+    """Refuse what libpq does not understand, and a password, which would end up in messages.
+
+    Raises:
+        ConfigError: naming the key `<section>.dsn`.
+    """
+    try:
+        parts = parse_dsn(dsn)
+    except psycopg2.ProgrammingError:
+        raise ConfigError(f"{section}.dsn", ["not a libpq connection string like postgresql://me@host/name"]) from None
+    if {"password", "sslpassword"} & parts.keys():
+        raise ConfigError(
+            f"{section}.dsn", [f"holds a password; use {section}.password_env or {section}.password_file"]
+        )
 
 
 @contextmanager

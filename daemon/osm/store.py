@@ -5,16 +5,18 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from datetime import datetime
 from pathlib import Path
+from typing import Any
 
 from psycopg2.extensions import cursor as Cursor
 
 from daemon.db import Database, query
-from daemon.errors import NotBootstrapped, OsmDataError
+from daemon.errors import NotBootstrapped, OsmDataError, PbfInvalid
 from daemon.osm.apply import apply_changes
 from daemon.osm.area import AreaOfInterest, describe_area
 from daemon.osm.bootstrap import bootstrap_store
 from daemon.osm.changes import read_changes
 from daemon.osm.features import fetch_features, fetch_in
+from daemon.osm.pages import NodePages
 from daemon.osm.passing import find_passing
 from daemon.osm.values import BootstrapReport, Delta, Position
 from detectors.base import OsmFeature
@@ -23,7 +25,7 @@ Bbox = tuple[float, float, float, float]
 
 
 class OsmStore:
-    """What the map says now. Holds no state of its own: all of it is in the database.
+    """What the map says now. Holds no state of its own: all of it is in the database, some of it here as well.
 
     Args:
         area: objects of this area are kept; None for the whole world (or all that the bootstrapped file holds).
@@ -33,16 +35,24 @@ class OsmStore:
     def __init__(self, area: AreaOfInterest | None, selects: Callable[[Mapping[str, str]], bool]):
         self._area = area
         self._selects = selects
+        self._pages: NodePages | None = None
 
     @property
     def area(self) -> AreaOfInterest | None:
         """The area looked after."""
         return self._area
 
+    def close(self) -> None:
+        """Let go of what is open; this store has nothing open of its own."""
+
+    def ready(self, after: int, most: int) -> tuple[int, str]:
+        """How many change files after sequence `after` may be applied now, at most `most`; and what others wait for."""
+        return most, ""
+
     def bootstrap(
         self,
         db: Database,
-        path: Path | str,
+        path: Path | str | None,
         progress: Callable[[int, int], None] | None = None,
         *,
         force: bool = False,
@@ -58,10 +68,12 @@ class OsmStore:
                 same one. None takes it in any case.
 
         Raises:
-            PbfInvalid: not readable, truncated, not sorted, a history file, or without the nodes of its ways.
+            PbfInvalid: not given, unreadable, truncated, not sorted, a history file, or without the nodes of its ways.
             AreaEmpty: it has nothing inside the area.
             OsmDataError: the store is bootstrapped already.
         """
+        if path is None:
+            raise PbfInvalid("no file given; give an OSM extract, e.g. `mapgap bootstrap country.osm.pbf`")
         return bootstrap_store(
             db, Path(path), self._area, self._selects, progress, force=force, replication_url=replication_url
         )
@@ -84,7 +96,8 @@ class OsmStore:
         self._check(cursor)
         file = read_changes(Path(path))
         passing = find_passing(cursor, file, self._selects, self._area)
-        changes, counts = apply_changes(cursor, file, self._selects, self._area, timestamp)
+        pages = None if self._area is None else NodePages.load(cursor, self._pages)
+        changes, counts, self._pages = apply_changes(cursor, file, self._selects, self._area, pages, timestamp)
         return Delta(sequence, timestamp, changes, dict(counts), passing)
 
     def position(self, cursor: Cursor) -> Position | None:
@@ -115,19 +128,25 @@ class OsmStore:
         row = cursor.fetchone()
         if row is None:
             raise NotBootstrapped("the store is empty; run `mapgap bootstrap FILE.osm.pbf` first")
-        if row[0] != describe_area(self._area):
+        if row[0] != self._describe_area():
             raise OsmDataError(
-                f"the store was made for the area {row[0]}, the configuration says {describe_area(self._area)}; "
+                f"the store was made for the area {row[0]}, the configuration says {self._describe_area()}; "
                 "set the area back, or bootstrap again"
             )
 
+    def _describe_area(self) -> dict[str, Any]:
+        """What the store is made for; one that was made for something else is refused."""
+        return describe_area(self._area)
 
-def set_position(cursor: Cursor, sequence: int | None, timestamp: datetime | None) -> None:
-    """Write where the store stands, in the transaction that brought it there.
+
+def set_position(
+    cursor: Cursor, sequence: int | None, timestamp: datetime | None, server: str | None = None
+) -> None:
+    """Write where the store stands, in the transaction that brought it there; see `Position`.
 
     Raises:
         NotBootstrapped: the store is empty.
     """
-    cursor.execute(query("set_position"), {"sequence": sequence, "timestamp": timestamp})
+    cursor.execute(query("set_position"), {"sequence": sequence, "timestamp": timestamp, "server": server})
     if cursor.rowcount != 1:
         raise NotBootstrapped("the store is empty; run `mapgap bootstrap FILE.osm.pbf` first")

@@ -54,10 +54,12 @@ class Position:
     Attributes:
         sequence: of the newest change file applied; None after a bootstrap from a file that does not say.
         timestamp: of the data (UTC); None where not even the file's objects have times.
+        server: whose sequence it is, see `config.server_of`; None is the one of replication.url.
     """
 
     sequence: int | None
     timestamp: datetime | None
+    server: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
