@@ -10,7 +10,9 @@ from pathlib import Path
 from xml.sax.saxutils import quoteattr
 
 import osmium
+import shapely
 from osmium.osm.mutable import Node, Relation, Way
+from shapely.geometry.base import BaseGeometry
 
 from daemon.db import Database
 
@@ -56,13 +58,16 @@ def relation(id_: int, members: Sequence[tuple[str, int, str]], **more: object) 
     return Thing("r", id_, members=tuple(members), **more)
 
 
-def write_extract(path: Path, things: Iterable[Thing], header: Mapping[str, str] | None = None) -> Path:
-    """The objects that are not deleted, sorted, in the format that the suffix names."""
+def write_extract(
+    path: Path, things: Iterable[Thing], header: Mapping[str, str] | None = None, *, compressed: bool = True
+) -> Path:
+    """The objects that are not deleted, sorted, in the format of the suffix. Only PBF may be not `compressed`."""
     made = osmium.io.Header()
     for key, value in (header or {}).items():
         made.set(key, value)
     path.unlink(missing_ok=True)
-    with osmium.SimpleWriter(str(path), header=made) as writer:
+    file = osmium.io.File(str(path)) if compressed else osmium.io.File(str(path), "pbf,pbf_compression=none")
+    with osmium.SimpleWriter(file, header=made) as writer:
         for thing in sorted(things, key=lambda t: ("nwr".index(t.kind), t.id)):
             if thing.deleted:
                 continue
@@ -119,6 +124,22 @@ def end_state(base: Path, changes: Sequence[Path], out: Path) -> Path:
                 element.deleted,
             )
     return write_extract(out, last.values())
+
+
+def areas_of(path: Path) -> dict[str, BaseGeometry]:
+    """What osmium's area assembler makes of the relations of an OSM file: "relation/5" -> normalised geometry."""
+    factory = osmium.geom.WKBFactory()
+    return {
+        f"relation/{area.orig_id()}": plain(shapely.from_wkb(factory.create_multipolygon(area)))
+        for area in osmium.FileProcessor(str(path)).with_areas()
+        if area.is_area() and not area.from_way() and area.num_rings()[0]  # without rings: it could not close one
+    }
+
+
+def plain(geometry: BaseGeometry) -> BaseGeometry:
+    """Rings and parts in one order, and a single part as a Polygon: equal areas are then equal to the last bit."""
+    parts = shapely.get_parts(geometry)
+    return shapely.normalize(parts[0] if len(parts) == 1 else geometry)
 
 
 def rows_of(db: Database, tables: Sequence[str] = STATE) -> dict[str, list[str]]:

@@ -72,7 +72,7 @@ def build_ways(ways: Sequence[Way], nodes: NodeTable) -> tuple[np.ndarray, np.nd
     rings = areas & (counts - closed >= 3)
     chosen = rings[owner]
     polygons = shapely.polygons(shapely.linearrings(points[chosen], indices=_renumber(owner[chosen])))
-    geometries[rings] = _sound(polygons)
+    geometries[rings] = sound(polygons)
     return geometries, changed
 
 
@@ -134,11 +134,13 @@ def _role(role: str) -> str:
     return role if role in ("inner", "outer", "") else "other"
 
 
-def _sound(polygons: np.ndarray) -> np.ndarray:
-    """Polygons as they are, or the areas of those that cross themselves: a badly drawn building is on the map too."""
-    broken = np.flatnonzero(~shapely.is_valid(polygons))
-    for i in broken:
-        polygons[i] = _areas_of(shapely.make_valid(polygons[i]))
+def sound(polygons: np.ndarray) -> np.ndarray:
+    """Polygons as they are, or the areas of those that cross themselves: a badly drawn building is on the map too.
+
+    Where they cross becomes a point, in the precision of all others: else rounding would make areas of no width.
+    """
+    for i in np.flatnonzero(~shapely.is_valid(polygons)):
+        polygons[i] = _areas_of(shapely.set_precision(shapely.make_valid(polygons[i]), 1 / PRECISION))
     return polygons
 
 

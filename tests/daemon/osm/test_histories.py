@@ -1,157 +1,179 @@
-"""Random histories of the map: after every change file the store is what a fresh bootstrap of the same state gives."""
+"""Random histories of the map: after every change file the store is what a fresh bootstrap of the same state gives, and
+the dirty tiles are those of the ground that differs."""
 
 from __future__ import annotations
 
-import random
+from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
+from itertools import chain
 from pathlib import Path
 
 import pytest
-from osm_world import EPOCH, Thing, node, relation, rows_of, way, write_changes, write_extract, wrote
+from hypothesis import given
+from hypothesis import strategies as st
+from osm_world import STATE, Thing, rows_of, write_changes, write_extract, wrote
+from random_history import SIDE, SOUTH, STEP, WEST, History, Step, asked_for, histories, thoroughly
 from shapely.geometry import Point
+from tile_oracle import surely_and_possibly_dirty
 
+from daemon.config import Tiling
 from daemon.db import Database
-from daemon.osm import AreaOfInterest, OsmStore
+from daemon.osm import AreaOfInterest, Delta, OsmStore
+from daemon.tiling.expiry import expire
+from detectors.base import OsmFeature
 
-#: Degrees along one side of the world: about 4 km.
-SIDE = 0.04
-#: The area is the middle of it, its margin of 500 m leaves a strip of the unknown all around.
-AREA = AreaOfInterest.from_bbox((0.012, 0.012, 0.028, 0.028), 500.0)
+MIDDLE = Point(WEST + SIDE / 2 * STEP, SOUTH + SIDE / 2 * STEP)
+#: The area is the middle of the world, its margin of 500 m leaves a strip of the unknown all around.
+SQUARE = AreaOfInterest(MIDDLE.buffer(0.0081).envelope, 500.0)
 #: Likewise, with corners cut off.
-OCTAGON = AreaOfInterest(Point(0.02, 0.02).buffer(0.009, quad_segs=2), 500.0)
-TAGS = ({}, {"name": "x"}, {"building": "yes"}, {"highway": "path"}, {"building": "yes", "name": "é \"\\\t'"})
+OCTAGON = AreaOfInterest(MIDDLE.buffer(0.0101, quad_segs=2), 500.0)
+#: A strip through the first two of three parts of the world, which lie in its margin as wholes, unlike the third.
+STRIP = AreaOfInterest.from_bbox((WEST + 3.3 * STEP, SOUTH, WEST + 6.7 * STEP, SOUTH + SIDE * STEP), 900.0)
+
+CODES = {"way": "w", "relation": "r"}
+
+tilings = st.builds(
+    Tiling,
+    zoom=st.sampled_from((16, 15, 17)),
+    mode=st.sampled_from(("full_area", "hybrid", "boundary_only")),
+    full_area_limit=st.sampled_from((1500.0, 400.0)),
+    buffer=st.sampled_from((0.05, 0.0, 0.6)),
+)
 
 
-class History:
-    """A world that changes at random, one change file at a time."""
-
-    def __init__(self, seed: int):
-        self.random = random.Random(seed)
-        self.now: dict[tuple[str, int], Thing] = {}
-        self.clock = EPOCH
-        for id_ in range(1, 41):
-            self._set(node(id_, *self._place()))
-        for id_ in range(1, 21):
-            self._set(way(id_, self._refs(), tags=self._tags()))
-        for id_ in range(1, 9):
-            self._set(relation(id_, self._members(), tags=self._area_tags()))
-
-    def step(self, *, closed: bool) -> list[Thing]:
-        """The next change file. `closed`: it names the parents and parts of what changes too, unchanged."""
-        before = dict(self.now)
-        written: list[Thing] = []
-        for _ in range(self.random.randint(1, 12)):
-            self.clock += self.random.randint(1, 100)
-            written.append(self._edit())
-        if closed:
-            written += self._relatives({thing.key for thing in written}, before)
-        self.random.shuffle(written)
-        return written
-
-    def _edit(self) -> Thing:
-        kind = self.random.choices("nwr", (5, 3, 2))[0]
-        limit = {"n": 45, "w": 24, "r": 10}[kind]
-        old = self.now.get((kind, self.random.randint(1, limit))) if self.random.random() < 0.9 else None
-        if old is None:
-            old = Thing(kind, limit + self.random.randint(0, 3), version=0)
-            old = self.now.get(old.key, old)
-        version = old.version + self.random.choice((1, 1, 1, 2))
-        if old.version and not old.deleted and self.random.random() < 0.2:
-            return self._set(Thing(kind, old.id, version, self.clock, deleted=True))
-        new = Thing(kind, old.id, version, self.clock, old.tags, old.location, old.refs, old.members)
-        return self._set(self._varied(new))
-
-    def _varied(self, thing: Thing) -> Thing:
-        keep = self.random.random() < 0.3 and (thing.location or thing.refs or thing.members)
-        common = {"version": thing.version, "changed": thing.changed}
-        if thing.kind == "n":
-            lon, lat = thing.location if keep else self._place()
-            return node(thing.id, lon, lat, tags=self._tags(), **common)
-        if thing.kind == "w":
-            refs = thing.refs if keep else self._refs()
-            if keep and len(refs) > 2 and self.random.random() < 0.5:
-                refs = refs[:1] + refs[2:]
-            return way(thing.id, refs, tags=self._tags(), **common)
-        return relation(thing.id, thing.members if keep else self._members(), tags=self._area_tags(), **common)
-
-    def _relatives(self, changed: set[tuple[str, int]], before: dict[tuple[str, int], Thing]) -> list[Thing]:
-        worlds = [*before.values(), *self.now.values()]
-        ways = {t.id for t in worlds if t.kind == "w" and any(("n", ref) in changed for ref in t.refs)}
-        ways |= {id_ for kind, id_ in changed if kind == "w"}
-        relations = {t.id for t in worlds if t.kind == "r" and any(k == "w" and ref in ways for k, ref, _ in t.members)}
-        relations |= {id_ for kind, id_ in changed if kind == "r"}
-        ways |= {ref for t in worlds if t.kind == "r" and t.id in relations for k, ref, _ in t.members if k == "w"}
-        nodes = {ref for t in worlds if t.kind == "w" and t.id in ways for ref in t.refs}
-        keys = {("w", id_) for id_ in ways} | {("r", id_) for id_ in relations} | {("n", id_) for id_ in nodes}
-        return [self.now[key] for key in keys - changed if key in self.now and not self.now[key].deleted]
-
-    def _set(self, thing: Thing) -> Thing:
-        self.now[thing.key] = thing
-        return thing
-
-    def _place(self) -> tuple[float, float]:
-        return round(self.random.uniform(0, SIDE), 7), round(self.random.uniform(0, SIDE), 7)
-
-    def _refs(self) -> list[int]:
-        refs = [self.random.randint(1, 46) for _ in range(self.random.randint(0, 6))]
-        return [*refs, refs[0]] if refs and self.random.random() < 0.7 else refs
-
-    def _members(self) -> list[tuple[str, int, str]]:
-        kinds = self.random.choices("wnr", (8, 1, 1), k=self.random.randint(0, 4))
-        roles = ("outer", "inner", "", "a,b %")
-        return [(kind, self.random.randint(1, 24), self.random.choice(roles)) for kind in kinds]
-
-    def _tags(self) -> dict[str, str]:
-        return dict(self.random.choice(TAGS))
-
-    def _area_tags(self) -> dict[str, str]:
-        kind = self.random.choice(("multipolygon", "multipolygon", "boundary", "route"))
-        return {"type": kind, **self.random.choice(TAGS)}
+def relevant(tags: Mapping[str, str], shape: str) -> Mapping[str, str] | None:
+    """What a look sees: of areas and of ways all but their names, of a ruin nothing unless it is an area."""
+    seen = {key: value for key, value in tags.items() if key != "name"}
+    return seen if shape == "area" or seen.get("building") != "ruin" else None
 
 
-def asked_for(tags: object) -> bool:
-    return "building" in tags or "highway" in tags
+class Atlas:
+    """A store that change files are applied to, and one that is bootstrapped afresh for every state."""
 
+    def __init__(self, followed: Database, fresh: Database, folder: Path):
+        self.followed, self.fresh, self.folder = followed, fresh, folder
 
-@pytest.mark.parametrize(("area", "seed"), [
-    *((None, seed) for seed in range(4)), *((AREA, seed) for seed in range(4, 8)), (OCTAGON, 8), (OCTAGON, 9),
-])
-def test_after_every_change_file_the_store_equals_a_fresh_bootstrap(
-    server, database: Database, tmp_path: Path, seed: int, area: AreaOfInterest | None
-) -> None:
-    history = History(seed)
-    store = OsmStore(area, asked_for)
-    store.bootstrap(database, write_extract(tmp_path / "base.osm.pbf", history.now.values()))
-    fresh = Database(server.create())
-    try:
-        for sequence in range(1, 13):
-            things = history.step(closed=area is not None)
-            path = write_changes(tmp_path / "change.osc.gz", things)
-            when = datetime.fromtimestamp(history.clock, UTC)
-            before = features(store, database)
-            with database.transaction() as cursor:
-                delta = store.apply(cursor, path, sequence, when)
-            extract = write_extract(tmp_path / "end.osm.pbf", history.now.values())
-            store.bootstrap(fresh, extract, force=True)
-            assert rows_of(database) == rows_of(fresh), f"after file {sequence}"
-
-            after = features(store, database)
-            told = {(c.old or c.new).ref: (shape(c.old), shape(c.new)) for c in delta.changes}
-            differing = {ref for ref in before | after if before.get(ref) != after.get(ref)}
-            assert told == {ref: (before.get(ref), after.get(ref)) for ref in differing}
-
-            with database.transaction() as cursor:
-                assert store.apply(cursor, path, sequence, when).changes == []
+    def follow(self, history: History, area: AreaOfInterest | None) -> Iterator[tuple[Step, Delta]]:
+        """Apply the change files, each twice; the second time nothing may change."""
+        store = OsmStore(area, asked_for)
+        store.bootstrap(self.followed, self._extract(history.base), force=True)
+        for sequence, step in enumerate(history.steps, 1):
+            delta = self._apply(store, sequence, step)
+            yield step, delta
+            with self.followed.transaction() as cursor:
+                path, moment = self._change_file(sequence, step)
+                assert store.apply(cursor, path, sequence, moment).changes == []
                 assert not wrote(cursor), f"file {sequence} applied twice"
-    finally:
-        fresh.close()
-        server.drop(fresh.dsn)
+
+    def follow_again(self, history: History, area: AreaOfInterest | None) -> None:
+        """Apply all change files once more, from the first on."""
+        for sequence, step in enumerate(history.steps, 1):
+            self._apply(OsmStore(area, asked_for), sequence, step)
+
+    def features(self, state: Mapping[tuple[str, int], Thing], area: AreaOfInterest | None) -> dict[str, OsmFeature]:
+        """Features of a fresh bootstrap of a state."""
+        store = OsmStore(area, asked_for)
+        store.bootstrap(self.fresh, self._extract(state), force=True)
+        with self.fresh.transaction() as cursor:
+            return {feature.ref: feature for feature in store.features_in(cursor, (-180, -90, 180, 90))}
+
+    def _apply(self, store: OsmStore, sequence: int, step: Step) -> Delta:
+        path, moment = self._change_file(sequence, step)
+        with self.followed.transaction() as cursor:
+            return store.apply(cursor, path, sequence, moment)
+
+    def _change_file(self, sequence: int, step: Step) -> tuple[Path, datetime]:
+        moment = datetime.fromtimestamp(max(thing.changed for thing in step.written), UTC)
+        return write_changes(self.folder / f"{sequence}.osc.gz", step.written), moment
+
+    def _extract(self, state: Mapping[tuple[str, int], Thing]) -> Path:
+        return write_extract(self.folder / "state.osm", state.values())
 
 
-def features(store: OsmStore, db: Database) -> dict[str, tuple]:
+@pytest.fixture(scope="module")
+def databases(server) -> Iterator[tuple[Database, Database]]:
+    pair = Database(server.create()), Database(server.create())
+    yield pair
+    for db in pair:
+        db.close()
+        server.drop(db.dsn)
+
+
+@pytest.fixture
+def atlas(databases: tuple[Database, Database], tmp_path: Path) -> Atlas:
+    return Atlas(*databases, tmp_path)
+
+
+def check(atlas: Atlas, history: History, area: AreaOfInterest | None, tiling: Tiling, tables=STATE) -> None:
+    before = atlas.features(history.base, area)
+    for step, delta in atlas.follow(history, area):
+        moment = atlas.features(step.moment, area) if step.passing else {}
+        after = atlas.features(step.after, area)
+        assert rows_of(atlas.followed, tables) == rows_of(atlas.fresh, tables)
+        assert told(delta) == [(shape(old), shape(new)) for old, new in changes(before, after)]
+        assert not unnoted(atlas.followed)
+        passed = [feature for feature in moment.values() if (CODES[feature.type], feature.id) in step.passing]
+        pairs = [*changes(before, after), *((feature, None) for feature in passed)]
+        expired = expire(delta.touched, tiling, relevant)
+        if area is not None:
+            expired = expired.within(area.geometry, tiling.zoom)
+        found = set(map(tuple, expired.tiles.tolist()))
+        sure, possible = dirty(pairs, tiling, area)
+        assert sure <= found <= possible
+        before = after
+    atlas.follow_again(history, area)
+    assert rows_of(atlas.followed, tables) == rows_of(atlas.fresh, tables)
+
+
+def unnoted(db: Database) -> list[tuple]:
+    """What the store lacks although something in it refers to it, and does not know to be missing."""
     with db.transaction() as cursor:
-        return {f.ref: shape(f) for f in store.features_in(cursor, (-1, -1, 1, 1))}
+        cursor.execute(
+            "(SELECT 'n', ref FROM osm_way, unnest(nodes) AS ref EXCEPT SELECT 'n', id FROM osm_node"
+            " UNION SELECT 'w', ref FROM osm_relation, unnest(way_refs) AS ref EXCEPT SELECT 'w', id FROM osm_way)"
+            " EXCEPT SELECT osm_type::text, osm_id FROM osm_missing"
+        )
+        return cursor.fetchall()
 
 
-def shape(feature) -> tuple | None:
-    return feature and (feature.version, dict(feature.tags), feature.geometry.wkb)
+def told(delta: Delta) -> list[tuple]:
+    by_name = sorted(delta.changes, key=lambda change: (change.old or change.new).ref)
+    return [(shape(change.old), shape(change.new)) for change in by_name]
+
+
+def shape(feature: OsmFeature | None) -> tuple | None:
+    return feature and (feature.ref, feature.version, dict(feature.tags), feature.geometry.wkb)
+
+
+def changes(before: Mapping[str, OsmFeature], after: Mapping[str, OsmFeature]) -> list[tuple]:
+    pairs = [(before.get(ref), after.get(ref)) for ref in sorted(before | after)]
+    return [(old, new) for old, new in pairs if shape(old) != shape(new)]
+
+
+def dirty(pairs: list[tuple], tiling: Tiling, area: AreaOfInterest | None) -> tuple[set, set]:
+    """Tiles that are dirty for sure, and those that may be."""
+    ground = area and area.geometry
+    found = [surely_and_possibly_dirty(old, new, relevant, tiling, ground) for old, new in pairs]
+    return set(chain(*(sure for sure, _ in found))), set(chain(*(possible for _, possible in found)))
+
+
+@thoroughly(40)
+@given(history=histories(), tiling=tilings)
+def test_without_an_area_store_and_dirty_tiles_are_exact(atlas: Atlas, history: History, tiling: Tiling) -> None:
+    check(atlas, history, None, tiling)
+
+
+@thoroughly(40)
+@given(history=histories(closed=True), tiling=tilings, area=st.sampled_from((SQUARE, OCTAGON)))
+def test_of_an_area_too_where_the_files_tell_what_comes_in(
+    atlas: Atlas, history: History, tiling: Tiling, area: AreaOfInterest
+) -> None:
+    check(atlas, history, area, tiling)
+
+
+@thoroughly(25)
+@given(history=histories(clusters=3), tiling=tilings)
+def test_features_of_an_area_are_exact_where_the_margin_is_wider_than_things_are(
+    atlas: Atlas, history: History, tiling: Tiling
+) -> None:
+    check(atlas, history, STRIP, tiling, ["osm_feature"])

@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
+import shapely
 from osm_world import EPOCH, Thing, node, relation, rows_of, way, write_changes, write_extract, wrote
 from shapely.geometry import box
 
@@ -124,6 +125,29 @@ def test_what_was_there_for_a_moment_touches_its_ground(town: Map) -> None:
     (passing,) = delta.passing
     assert passing.ref == "way/99" and passing.geometry.bounds == (8.001, 47.0, 8.021, 47.001)
     assert [(change.old, change.new) for change in delta.touched] == [(passing, None)]
+
+
+def test_so_does_a_multipolygon_that_was_there_for_a_moment(town: Map) -> None:
+    """Made of a way of the store, of one of the file, and of one that the file takes away again as well."""
+    ways = [way(97, [3, 12]), way(98, [12, 1])]
+    made = relation(9, [("w", ref, "") for ref in (30, 97, 98)], tags={"type": "multipolygon", **HOUSE})
+    (passing,) = town.apply(ways[1].next(deleted=True), made.next(deleted=True), made, *ways).passing
+    corners = [(8.0, 47.0), (8.001, 47.0), (8.001, 47.001), (8.0004, 47.0002)]
+    assert passing.ref == "relation/9" and passing.geometry.equals(shapely.Polygon(corners))
+    assert town.feature("relation/9") is None
+
+
+def test_what_is_older_than_the_store_was_not_there_for_a_moment(town: Map) -> None:
+    house = HOUSE_WAY.next(version=5, refs=(1, 2, 4, 1))
+    corner = THINGS["n", 1].next(version=4, location=(8.0005, 47.0))
+    town.apply(house, corner)
+    made = way(99, [1, 2, 3, 1], tags=HOUSE)
+    delta = town.apply(
+        HOUSE_WAY, house.next(deleted=True), THINGS["n", 1], made, made.next(deleted=True), COURTYARD.next(version=0)
+    )
+    assert [f.ref for f in delta.passing] == ["way/99"]
+    assert delta.passing[0].geometry.bounds[0] == 8.0005
+    assert town.apply(HOUSE_WAY, house.next(deleted=True)).passing == []
 
 
 def test_a_house_without_its_building_tag_is_gone_and_returns_with_it(town: Map) -> None:
