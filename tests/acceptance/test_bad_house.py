@@ -26,12 +26,14 @@ def at_home(installation: Installation, monkeypatch: pytest.MonkeyPatch) -> Iter
     monkeypatch.setattr(embedded, "SETTINGS", {**embedded.SETTINGS, "fsync": "off"})
     config = installation.configure(database={"dsn": ""})
     whole_again = installation.withhold_after(2)
-    with open_database(config) as db, Pipeline(config, db) as pipeline:
+    with open_database(config) as db:
         installation.database = db
-        pipeline.store.bootstrap(db, installation.base)
-        pipeline.follow()
+        with Pipeline(config, db) as pipeline:
+            pipeline.store.bootstrap(db, installation.base)
+            pipeline.follow()
         whole_again()
-        yield pipeline
+        with Pipeline(config, db) as pipeline:  # another one, since the first lets the server rest for a while
+            yield pipeline
 
 
 def kill_server(config: Config) -> None:
