@@ -12,10 +12,10 @@ STAMP := $(VENV)/.made-from-lock
 BIN   := $(VENV)/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help env demo test lint bench wheel clean
+.PHONY: help env demo test lint bench bench-osm wheel clean
 
 help: ## this list
-	@sed -n 's/^\([a-z]*\):.*## /  make \1\t/p' Makefile | expand -t 16
+	@sed -n 's/^\([a-z-]*\):.*## /  make \1\t/p' Makefile | expand -t 18
 
 env: $(STAMP) ## make .venv from requirements.lock, with mapgap in it
 
@@ -46,6 +46,9 @@ lint: env ## style (ruff)
 
 bench: env ## times, memory and throughput, printed as tables
 	$(BIN)/python -m pytest -q -s tests/benchmarks -o python_files='bench_*.py' -m benchmark
+
+bench-osm: env ## the OSM side beside osm2pgsql (needs it, and PostgreSQL with PostGIS); takes some 25 minutes
+	$(BIN)/python -m pytest -q -s tests/benchmarks/osm -o python_files='speed_*.py' -m benchmark
 
 wheel: env ## build dist/mapgap-*.whl
 	$(BIN)/python -m pip wheel --quiet --disable-pip-version-check --no-deps --wheel-dir dist .
