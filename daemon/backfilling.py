@@ -98,8 +98,8 @@ def _leave_to_daemon(config: Config, db: Database, source: str | None, restart: 
     with Imagery.open(config) as imagery:
         sweep = _begin(Backfill(config, db, imagery, AreaOfInterest.of(config.area)), source, restart)
     click.echo(
-        f"{sweep.tiles - sweep.tiles_done} tiles to be looked at; another mapgap works on this database and, if it is a "
-        f"daemon, carries the {sweep.name} on; `mapgap backfill --status` says how far it is"
+        f"{sweep.tiles - sweep.tiles_done} tiles to be looked at; another mapgap works on this database and, if it is "
+        f"a daemon, carries the {sweep.name} on; `mapgap backfill --status` says how far it is"
     )
 
 

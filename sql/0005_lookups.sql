@@ -1,8 +1,9 @@
 -- What a change file needs not be looked up for: most of a minute of the planet happens elsewhere.
 
--- Nodes that a kept way refers to, and ways that a kept area relation refers to, while the store does not have them:
--- incomplete extracts, objects deleted too early, parts that come with a later change file. What is neither stored nor
--- here, nothing in the store refers to: that is known without searching the big indexes. A few too many do no harm.
+-- Nodes that the shape of a feature, or the place of a way, rests upon, and ways that an area relation refers to, while
+-- the store does not have them: incomplete extracts, objects deleted too early, parts that come with a later change file.
+-- What is neither stored nor here changes nothing that is: that is known without searching the big indexes. A few too
+-- many do no harm.
 CREATE TABLE osm_missing (
     osm_type "char" NOT NULL CHECK (osm_type IN ('n', 'w')),
     osm_id   bigint NOT NULL,

@@ -58,9 +58,9 @@ from detectors.base import OsmFeature
 class _Nodes:
     """News of nodes: NODE, and whether the store has each of them.
 
-    `known` are the nodes of the store among those that the file holds or its ways refer to, NODE, `asked` the ids of
-    all of these; `gone` is what the memory of gone ones says, `missing` are those of the file that the store lacks
-    although something in it refers to them.
+    `asked` are the ids of those that the file holds, and with an area of those that its ways refer to; `known` are the
+    ones of them that the store has, NODE; `gone` is what the memory of gone ones says, `missing` are those of the file
+    that the store lacks although something in it refers to them.
     """
 
     news: np.ndarray
@@ -128,14 +128,19 @@ def apply_changes(
     held = {ref for relation in relations.kept.values() for ref in relation.way_refs}
     kept = {id_: way for id_, way in ways.now.items() if way.inside or id_ in held}
     loose = _find_loose_ways(cursor, ways, relations, held, area)
-    changes = _change_features(cursor, ways, relations, kept, loose, area, timestamp, counts)
+    table = _with_members(cursor, ways.nodes, relations)
+    changes = _change_features(cursor, ways, relations, kept, loose, table, area, timestamp, counts)
 
     put_ways(cursor, [way for id_, way in kept.items() if way != ways.stored.get(id_)])
     dropped = (ways.stored.keys() - kept.keys()) | loose.keys()
     _drop(cursor, "drop_ways", dropped)
     put_relations(cursor, [relation for id_, relation in relations.kept.items() if id_ in relations.news])
     _drop(cursor, "drop_relations", relations.stored.keys() - relations.kept.keys())
-    left, back, there = _write_nodes(cursor, nodes, ways, kept)
+    left, back, there = _write_nodes(cursor, nodes, kept)
+    shaped = [*relations.members.values(), *(w for w in kept.values() if area is not None or w.tags is not None)]
+    used = np.unique(flatten(way.refs for way in shaped)[0])
+    note_missing(cursor, "n", used[~table.lookup(used)[0]])
+    forget_missing(cursor, "n", np.intersect1d(nodes.missing, there))
     if area is not None:
         before = chain(*(way.refs for way in ways.stored.values()), *(way.refs for way in loose.values()))
         _drop(cursor, "drop_unused_nodes", set(before) - set(chain(*(way.refs for way in kept.values()))))
@@ -168,7 +173,7 @@ def _find_nodes(
     """
     ids = file.nodes["id"]
     refs, offsets = file.ways.refs
-    asked = np.union1d(ids, refs)
+    asked = ids if area is None else np.union1d(ids, refs)
     known = fetch_nodes(cursor, asked if pages is None else asked[pages.may_hold(asked)])
     missing = fetch_missing(cursor, "n", ids)
     inside, near, concerned = file.nodes["present"], file.ways, np.ones(len(ids), bool)
@@ -214,12 +219,14 @@ def _find_ways(
     counts["stale"] += stale
     stored = {id_: way for id_, way in stored.items() if id_ in news or id_ in shaken}
     now = {id_: way for id_, way in (stored | news).items() if way.visible}
-    refs, offsets = flatten(way.refs for way in now.values())
-    further = fetch_nodes(cursor, np.setdiff1d(refs, nodes.asked))
-    table = NodeTable(nodes.news, nodes.known, further)
-    known, rows = table.lookup(refs)
-    inside = np.ones(len(now), bool) if area is None else any_of(known & rows["inside"], offsets)
-    now = {id_: way._replace(inside=flag) for (id_, way), flag in zip(now.items(), inside.tolist(), strict=True)}
+    # Where the nodes of a way lie is asked for only where it tells whether the way is inside, or what shape it has.
+    refs, offsets = flatten(way.refs for way in now.values() if area is not None or way.tags is not None)
+    table = NodeTable(nodes.news, nodes.known, fetch_nodes(cursor, np.setdiff1d(refs, nodes.asked)))
+    inside = [True] * len(now)
+    if area is not None:
+        known, rows = table.lookup(refs)
+        inside = any_of(known & rows["inside"], offsets).tolist()
+    now = {id_: way._replace(inside=flag) for (id_, way), flag in zip(now.items(), inside, strict=True)}
     return _Ways(stored, news, now, gone, missing, table)
 
 
@@ -259,21 +266,24 @@ def _find_loose_ways(
     return loose
 
 
+def _with_members(cursor: Cursor, nodes: NodeTable, relations: _Relations) -> NodeTable:
+    """The nodes, and those of the relations' ways."""
+    refs, _ = flatten(way.refs for way in relations.members.values())
+    return nodes.with_layer(fetch_nodes(cursor, refs[~nodes.lookup(refs)[0]]))
+
+
 def _change_features(
     cursor: Cursor,
     ways: _Ways,
     relations: _Relations,
     kept: dict[int, Way],
     loose: dict[int, Way],
+    nodes: NodeTable,
     area: AreaOfInterest | None,
     timestamp: datetime,
     counts: Counter[str],
 ) -> list[Change]:
     old = fetch_features(cursor, ways.stored.keys() | loose.keys(), relations.stored)
-    nodes = ways.nodes
-    if relations.kept:
-        far = [way.refs for id_, way in relations.members.items() if id_ not in ways.now]
-        nodes = nodes.with_layer(fetch_nodes(cursor, flatten(far)[0]))
     selected = [way for way in kept.values() if way.tags is not None]
     new = build_features(selected, list(relations.kept.values()), relations.members, nodes, area)
 
@@ -303,9 +313,9 @@ def _removal(key: Key, ways: _Ways, relations: _Relations, timestamp: datetime) 
 
 
 def _write_nodes(
-    cursor: Cursor, nodes: _Nodes, ways: _Ways, kept: dict[int, Way]
+    cursor: Cursor, nodes: _Nodes, kept: dict[int, Way]
 ) -> tuple[dict[int, int], set[int], np.ndarray]:
-    """Store the news that belong into the store, take out what no longer does, and note what is missing.
+    """Store the news that belong into the store, and take out what no longer does.
 
     Returns versions of those that left by id; of those that were stored, the ids that had left before, and all ids.
 
@@ -317,8 +327,6 @@ def _write_nodes(
     left = nodes.news[~stays & nodes.have]
     _drop(cursor, "drop_nodes", left["id"].tolist())
     there = nodes.news["id"][stays]
-    note_missing(cursor, "n", used[~ways.nodes.lookup(used)[0]])
-    forget_missing(cursor, "n", np.intersect1d(nodes.missing, there))
     back = nodes.gone.keys() & set(there.tolist())
     return dict(zip(left["id"].tolist(), left["version"].tolist(), strict=True)), back, there
 

@@ -55,24 +55,34 @@ class Relation(NamedTuple):
 class NodeTable:
     """Nodes by id. Layers of NODE arrays, each sorted by id, are asked in their order.
 
-    The arrays may be memory-mapped: questions are answered in order of id, so that few pages are read.
+    Questions are answered in order of id, so that of an array that is mapped from a file few pages are read.
     """
 
     def __init__(self, *layers: np.ndarray):
-        self._layers = [layer for layer in layers if len(layer)]
+        self._layers = [(np.ascontiguousarray(layer["id"]), layer) for layer in layers if len(layer)]
+
+    @classmethod
+    def of_file(cls, ids: np.ndarray, rows: np.ndarray, *layers: np.ndarray) -> NodeTable:
+        """With a first layer that is too large to be copied: its ids, int64, and its rows, NODE."""
+        table = cls(*layers)
+        if len(ids):
+            table._layers.insert(0, (ids, rows))
+        return table
 
     def with_layer(self, layer: np.ndarray) -> NodeTable:
         """The same table with one more layer, asked last."""
-        return NodeTable(*self._layers, layer)
+        table = NodeTable(layer)
+        table._layers[:0] = self._layers
+        return table
 
     def lookup(self, ids: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Which of the ids (int64 [N]) are known and present, bool [N], and their rows, NODE [N]."""
         wanted, back = np.unique(ids, return_inverse=True)
         rows = np.zeros(len(wanted), NODE)
         known = np.zeros(len(wanted), bool)
-        for layer in self._layers:
-            at = np.minimum(np.searchsorted(layer["id"], wanted), len(layer) - 1)
-            hit = ~known & (layer["id"][at] == wanted)
+        for layer_ids, layer in self._layers:
+            at = np.minimum(np.searchsorted(layer_ids, wanted), len(layer_ids) - 1)
+            hit = ~known & (layer_ids[at] == wanted)
             rows[hit] = layer[at[hit]]
             known |= hit
         known &= rows["present"]

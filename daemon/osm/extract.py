@@ -4,7 +4,7 @@
     2   ways outside that a kept relation refers to          } only where there is an area; osmium filters by id
     3   nodes outside that belong to a kept way              } before Python sees an object
 
-Node rows are spooled to an unnamed temporary file and memory-mapped, so that memory does not grow with the extract.
+Nodes are spooled to unnamed temporary files and memory-mapped, so that memory does not grow with the extract.
 """
 
 from __future__ import annotations
@@ -56,20 +56,22 @@ class Extract:
         self.covered = False
         self.invalid = 0
         self.newest = 0
-        self._inside = np.zeros(0, NODE)
+        self._inside = np.zeros(0, np.int64), np.zeros(0, NODE)
         self._outside = np.zeros(0, NODE)
         self.header = self._read_header()
-        self._spool = tempfile.TemporaryFile(prefix="mapgap-nodes-")  # noqa: SIM115 - open until close()
+        self._ids = tempfile.TemporaryFile(prefix="mapgap-ids-")  # noqa: SIM115 - open until close()
+        self._rows = tempfile.TemporaryFile(prefix="mapgap-nodes-")  # noqa: SIM115
 
     def close(self) -> None:
-        """Give the temporary file back."""
-        self._inside = np.zeros(0, NODE)
-        self._spool.close()
+        """Give the temporary files back."""
+        self._inside = np.zeros(0, np.int64), np.zeros(0, NODE)
+        self._ids.close()
+        self._rows.close()
 
     @property
     def nodes(self) -> NodeTable:
         """All nodes that the store keeps, once read."""
-        return NodeTable(self._inside, self._outside)
+        return NodeTable.of_file(*self._inside, self._outside)
 
     def read(self) -> Iterator[np.ndarray | Elements | list[Relation]]:
         """Pass 1: pieces of nodes inside (NODE), of ways with a node inside, and of all selected area relations.
@@ -160,21 +162,23 @@ class Extract:
         self.covered |= self._area is None and len(nodes) > 0
         if len(nodes):
             try:
-                nodes.tofile(self._spool)
-                self._spool.flush()
+                nodes["id"].tofile(self._ids)
+                nodes.tofile(self._rows)
+                self._ids.flush()
+                self._rows.flush()
             except OSError as error:
                 raise StorageFull(
                     f"{tempfile.gettempdir()}: no room for the node locations of the extract ({error}); free some "
                     "space, or set TMPDIR to a larger disk"
                 ) from None
-            self._inside = np.memmap(self._spool, NODE, mode="r")
+            self._inside = np.memmap(self._ids, np.int64, mode="r"), np.memmap(self._rows, NODE, mode="r")
         return nodes
 
     def _ways_inside(self, ways: Elements) -> Elements:
         if self._area is None or not len(ways):
             return ways
         refs, offsets = ways.refs
-        known, _ = NodeTable(self._inside).lookup(refs)
+        known, _ = self.nodes.lookup(refs)
         kept = ways.pick(any_of(known, offsets))
         self.ways_inside.update(kept.id.tolist())
         return kept

@@ -126,10 +126,11 @@ def check(atlas: Atlas, history: History, area: AreaOfInterest | None, tiling: T
 
 
 def unnoted(db: Database) -> list[tuple]:
-    """What the store lacks although something in it refers to it, and does not know to be missing."""
+    """What the store lacks although a feature may rest upon it, and does not know to be missing."""
     with db.transaction() as cursor:
         cursor.execute(
-            "(SELECT 'n', ref FROM osm_way, unnest(nodes) AS ref EXCEPT SELECT 'n', id FROM osm_node"
+            "(SELECT 'n', ref FROM osm_way w, unnest(nodes) AS ref WHERE tags IS NOT NULL OR EXISTS"
+            " (SELECT FROM osm_relation r WHERE r.way_refs @> ARRAY[w.id]) EXCEPT SELECT 'n', id FROM osm_node"
             " UNION SELECT 'w', ref FROM osm_relation, unnest(way_refs) AS ref EXCEPT SELECT 'w', id FROM osm_way)"
             " EXCEPT SELECT osm_type::text, osm_id FROM osm_missing"
         )
