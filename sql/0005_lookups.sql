@@ -17,8 +17,8 @@ UNION ALL
 SELECT DISTINCT 'w'::"char", ref FROM osm_relation, unnest(way_refs) AS ref
 WHERE NOT EXISTS (SELECT FROM osm_way WHERE id = ref);
 
--- Where an area is looked after: pages of 1024 node ids of which the store has, or had, at least one. Small enough to be
--- held in memory, where they tell in no time which of the nodes of a change file are worth a question.
+-- Where an area is looked after: pages of 1024 node ids of which the store has or misses at least one, or did so once.
+-- Small enough to be held in memory, where they tell in no time which nodes of a change file are worth a question.
 CREATE TABLE osm_node_page (
     page bigint PRIMARY KEY                 -- node id >> 10
 );
@@ -27,5 +27,6 @@ CREATE TABLE osm_node_page (
 ALTER TABLE replication_state ADD COLUMN node_pages uuid NOT NULL DEFAULT gen_random_uuid();
 
 INSERT INTO osm_node_page
-SELECT DISTINCT id >> 10 FROM osm_node
+SELECT ids.page
+FROM (SELECT id >> 10 FROM osm_node UNION SELECT osm_id >> 10 FROM osm_missing WHERE osm_type = 'n') AS ids (page)
 WHERE EXISTS (SELECT FROM replication_state WHERE NOT area ? 'world');

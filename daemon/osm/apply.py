@@ -139,7 +139,8 @@ def apply_changes(
     left, back, there = _write_nodes(cursor, nodes, kept)
     shaped = [*relations.members.values(), *(w for w in kept.values() if area is not None or w.tags is not None)]
     used = np.unique(flatten(way.refs for way in shaped)[0])
-    note_missing(cursor, "n", used[~table.lookup(used)[0]])
+    lacking = used[~table.lookup(used)[0]]
+    note_missing(cursor, "n", lacking)
     forget_missing(cursor, "n", np.intersect1d(nodes.missing, there))
     if area is not None:
         before = chain(*(way.refs for way in ways.stored.values()), *(way.refs for way in loose.values()))
@@ -153,7 +154,7 @@ def apply_changes(
                 for id_, row in found.stored.items() if id_ not in stays}
         remember_gone(cursor, kind, gone, found.gone.keys() & stays.keys(), timestamp)
     forget_old(cursor, timestamp)
-    return changes, counts, pages and pages.grown(cursor, there)
+    return changes, counts, pages and pages.grown(cursor, np.concatenate([there, lacking]))
 
 
 def _find_nodes(
@@ -175,7 +176,7 @@ def _find_nodes(
     refs, offsets = file.ways.refs
     asked = ids if area is None else np.union1d(ids, refs)
     known = fetch_nodes(cursor, asked if pages is None else asked[pages.may_hold(asked)])
-    missing = fetch_missing(cursor, "n", ids)
+    missing = fetch_missing(cursor, "n", ids if pages is None else ids[pages.may_hold(ids)])
     inside, near, concerned = file.nodes["present"], file.ways, np.ones(len(ids), bool)
     if area is not None:
         inside = inside & area.keeps(file.nodes["lon"] / PRECISION, file.nodes["lat"] / PRECISION)

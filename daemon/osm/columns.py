@@ -25,7 +25,7 @@ class Elements:
         id, version: int64 [N]; version 0: the file did not say.
         changed: int64 [N], seconds since 1970; 0: the file did not say.
         visible: bool [N]; False: deleted.
-        text: OPL, which holds the rest.
+        text: OPL, which holds the rest; `commas` are the places of all commas in it.
         tags, body: int64 [N, 2]: where in the text tags and refs (or members) begin and end.
     """
 
@@ -34,6 +34,7 @@ class Elements:
     changed: np.ndarray
     visible: np.ndarray
     text: bytes
+    commas: np.ndarray
     tags: np.ndarray
     body: np.ndarray
 
@@ -44,15 +45,15 @@ class Elements:
         """Those at these places, or where this is True."""
         return Elements(
             self.id[chosen], self.version[chosen], self.changed[chosen], self.visible[chosen], self.text,
-            self.tags[chosen], self.body[chosen],
+            self.commas, self.tags[chosen], self.body[chosen],
         )
 
     @cached_property
     def refs(self) -> tuple[np.ndarray, np.ndarray]:
         """Node ids of all ways, int64 [M], and where each way's begin and the last one's end, int64 [N + 1]."""
         filled = self.body[:, 1] > self.body[:, 0]
-        commas = np.flatnonzero(np.frombuffer(self.text, np.uint8) == ord(","))
-        counts = np.searchsorted(commas, self.body[:, 1]) - np.searchsorted(commas, self.body[:, 0]) + filled
+        start, end = (np.searchsorted(self.commas, place) for place in self.body.T)
+        counts = end - start + filled
         offsets = np.concatenate([[0], np.cumsum(counts)])
         numbers = b",".join(self.text[start:end] for start, end in self.body[filled].tolist()).replace(b"n", b"")
         refs = np.fromstring(numbers, np.int64, sep=",") if numbers else np.zeros(0, np.int64)
@@ -116,7 +117,15 @@ def join_elements(some: Sequence[Elements]) -> Elements:
     shifts = begins - np.concatenate([empty, *(e.tags[:, 0] for e in some)])[:, None]
     tags, body = (np.concatenate([empty.reshape(0, 2), *(getattr(e, name) for e in some)]) for name in ("tags", "body"))
     visible = np.concatenate([empty.astype(bool), *(e.visible for e in some)])
-    return Elements(**columns, visible=visible, text=b"".join(texts), tags=tags + shifts, body=body + shifts)
+    text = b"".join(texts)
+    return Elements(
+        **columns, visible=visible, text=text, commas=places_of(",", text), tags=tags + shifts, body=body + shifts
+    )
+
+
+def places_of(character: str, text: bytes) -> np.ndarray:
+    """Where an ASCII character stands in a text, int64."""
+    return np.flatnonzero(np.frombuffer(text, np.uint8) == ord(character))
 
 
 def last_of(ids: np.ndarray, versions: np.ndarray) -> np.ndarray:

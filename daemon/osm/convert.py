@@ -12,6 +12,8 @@ import osmium
 
 #: OPL with as much of the metadata as the store keeps.
 OPL = "opl,add_metadata=version+timestamp"
+#: Bytes of objects written at a time: so many are turned to text while the next ones are read.
+PORTION = 1024**2
 ENTITIES = {"n": osmium.osm.NODE, "w": osmium.osm.WAY, "r": osmium.osm.RELATION}
 
 
@@ -31,7 +33,7 @@ def to_opl(source: str, kind: str, entities: str, target: str) -> None:
         wanted |= ENTITIES[letter]
     with (
         osmium.io.Reader(osmium.io.File(source, kind) if kind else osmium.io.File(source), wanted) as reader,
-        osmium.SimpleWriter(osmium.io.File(target, OPL), overwrite=True) as writer,
+        osmium.SimpleWriter(osmium.io.File(target, OPL), bufsz=PORTION, overwrite=True) as writer,
     ):
         if kind.startswith("osc") and not reader.header().has_multiple_object_versions:
             raise ValueError("an OSM file of another kind, no osmChange")

@@ -23,7 +23,7 @@ import numpy as np
 import osmium
 
 from daemon.osm import convert
-from daemon.osm.columns import Columns, Elements
+from daemon.osm.columns import Columns, Elements, places_of
 from daemon.osm.elements import MAX_LAT, MAX_LON, NODE
 
 #: XML of at most so many bytes is turned to text in this process, where no other thread runs meanwhile. All else is by
@@ -72,10 +72,10 @@ def parse(text: bytes) -> Columns:
         Broken: not what osmium writes.
     """
     raw = np.frombuffer(text, np.uint8)
-    ends = np.flatnonzero(raw == ord("\n"))
+    ends = places_of("\n", text)
     starts = np.concatenate([[0], ends[:-1] + 1]) if len(ends) else ends
     kinds = raw[starts]
-    blanks = np.flatnonzero(raw == ord(" "))
+    blanks = places_of(" ", text)
     counts = np.zeros(256, np.int64)
     counts[list(_BLANKS)] = list(_BLANKS.values())
     first = np.cumsum(counts[kinds])
@@ -89,28 +89,31 @@ def parse(text: bytes) -> Columns:
         between = blanks[first[mine] + np.arange(_BLANKS[kind])[:, None]]
         return np.vstack([starts[mine], between + 1]) + 1, np.vstack([between, ends[mine]])
 
-    nodes, sound = _nodes(raw, *fields(_NODE))
-    return Columns(
-        nodes, sound, _elements(text, raw, *fields(_WAY)), _elements(text, raw, *fields(_RELATION)), kinds
-    )
+    nodes, sound = _nodes(text, raw, *fields(_NODE))
+    commas = places_of(",", text)
+    ways, relations = (_elements(text, commas, raw, *fields(kind)) for kind in (_WAY, _RELATION))
+    return Columns(nodes, sound, ways, relations, kinds)
 
 
-def _nodes(raw: np.ndarray, start: np.ndarray, end: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def _nodes(text: bytes, raw: np.ndarray, start: np.ndarray, end: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     nodes = np.zeros(start.shape[1], NODE)
     nodes["id"], nodes["version"] = _integers(raw, start[0], end[0]), _integers(raw, start[1], end[1])
     visible = raw[start[2]] == ord("V")
     nodes["changed"] = _times(raw, start[3], end[3])
-    lon, lat = _degrees(raw, start[5], end[5]), _degrees(raw, start[6], end[6])
+    points = places_of(".", text)
+    lon, lat = (_degrees(raw, points, start[field], end[field]) for field in (5, 6))
     there = (end[5] > start[5]) & (np.abs(lon) <= MAX_LON) & (np.abs(lat) <= MAX_LAT)
     nodes["lon"][there], nodes["lat"][there] = lon[there], lat[there]
     nodes["present"] = visible & there
     return nodes, there | ~visible
 
 
-def _elements(text: bytes, raw: np.ndarray, start: np.ndarray, end: np.ndarray) -> Elements:
+def _elements(
+    text: bytes, commas: np.ndarray, raw: np.ndarray, start: np.ndarray, end: np.ndarray
+) -> Elements:
     return Elements(
         _integers(raw, start[0], end[0]), _integers(raw, start[1], end[1]), _times(raw, start[3], end[3]),
-        raw[start[2]] == ord("V"), text, np.column_stack([start[4], end[4]]), np.column_stack([start[5], end[5]]),
+        raw[start[2]] == ord("V"), text, commas, *(np.column_stack([start[field], end[field]]) for field in (4, 5)),
     )
 
 
@@ -129,9 +132,8 @@ def _integers(raw: np.ndarray, start: np.ndarray, end: np.ndarray) -> np.ndarray
     return np.where(negative, -value, value)
 
 
-def _degrees(raw: np.ndarray, start: np.ndarray, end: np.ndarray) -> np.ndarray:
-    """Degrees with at most seven decimals, in units of 1e-7 degrees."""
-    points = np.flatnonzero(raw == ord("."))
+def _degrees(raw: np.ndarray, points: np.ndarray, start: np.ndarray, end: np.ndarray) -> np.ndarray:
+    """Degrees with at most seven decimals, in units of 1e-7 degrees; `points` are the places of all decimal points."""
     at = np.searchsorted(points, start)
     point = np.append(points, len(raw))[at]
     point = np.where(point < end, point, end)

@@ -1,4 +1,4 @@
-"""Which node ids may be in the store at all: told in memory, without a question to the database.
+"""Which node ids the store may have, or miss, at all: told in memory, without a question to the database.
 
 Node ids are given out in the order in which nodes are made, and what is made at one place at one time stands together.
 So the nodes of a country fill few of the pages of 1024 ids, and most nodes of a minute of the planet are on none of
@@ -45,7 +45,7 @@ class NodePages:
         return self.pages[np.minimum(np.searchsorted(self.pages, wanted), len(self.pages) - 1)] == wanted
 
     def grown(self, cursor: Cursor, ids: np.ndarray) -> NodePages:
-        """With the pages of these ids, which are in the store now. Written in the caller's transaction."""
+        """With the pages of these ids, which are stored or missing now. Written in the caller's transaction."""
         fresh = np.unique(ids[~self.may_hold(ids)] >> PAGE_BITS)
         if not len(fresh):
             return self

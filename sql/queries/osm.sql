@@ -80,8 +80,9 @@ SELECT DISTINCT w.id FROM unnest(%(ways)s::bigint[]) AS w (id) JOIN osm_relation
 WHERE r.id <> ALL(%(relations)s::bigint[]);
 
 -- name: find_node_pages
--- After a bootstrap: the pages of all nodes.
-INSERT INTO osm_node_page SELECT DISTINCT id >> 10 FROM osm_node;
+-- After a bootstrap: the pages of all nodes, and of those that are missing.
+INSERT INTO osm_node_page
+SELECT id >> 10 FROM osm_node UNION SELECT osm_id >> 10 FROM osm_missing WHERE osm_type = 'n';
 
 -- name: node_pages_token
 -- Which state the pages of node ids are in.
