@@ -58,9 +58,9 @@ from detectors.base import OsmFeature
 class _Nodes:
     """News of nodes: NODE, and whether the store has each of them.
 
-    `asked` are the ids of those that the file holds, and with an area of those that its ways refer to; `known` are the
-    ones of them that the store has, NODE; `gone` is what the memory of gone ones says, `missing` are those of the file
-    that the store lacks although something in it refers to them.
+    `asked` are the ids of those that were looked up: that the file holds, and with an area those that its ways refer to
+    and that the store may have; `known` are the ones of them that it has, NODE; `gone` is what the memory of gone ones
+    says, `missing` are those of the file that the store lacks although something in it refers to them.
     """
 
     news: np.ndarray
@@ -174,8 +174,11 @@ def _find_nodes(
     """
     ids = file.nodes["id"]
     refs, offsets = file.ways.refs
-    asked = ids if area is None else np.union1d(ids, refs)
-    known = fetch_nodes(cursor, asked if pages is None else asked[pages.may_hold(asked)])
+    asked = ids
+    if pages is not None:
+        asked = np.concatenate([ids, refs])
+        asked = np.unique(asked[pages.may_hold(asked)])
+    known = fetch_nodes(cursor, asked)
     missing = fetch_missing(cursor, "n", ids if pages is None else ids[pages.may_hold(ids)])
     inside, near, concerned = file.nodes["present"], file.ways, np.ones(len(ids), bool)
     if area is not None:

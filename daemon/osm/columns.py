@@ -14,6 +14,8 @@ import numpy as np
 
 from daemon.osm.elements import AREA_TYPES, NODE, Relation, Selects, Way
 
+#: One of these is in the text of every area relation.
+_AREAS = tuple(f"type={kind}".encode() for kind in AREA_TYPES)
 _ESCAPED = re.compile(r"%([0-9a-f]+)%")
 
 
@@ -130,10 +132,12 @@ def places_of(character: str, text: bytes) -> np.ndarray:
 
 def last_of(ids: np.ndarray, versions: np.ndarray) -> np.ndarray:
     """Places of the last word on each object, in order of id: of the highest version, and among equal ones the last."""
+    order = np.argsort(ids, kind="stable")
+    again = ids[order][1:] == ids[order][:-1]
+    if not again.any():
+        return order
     order = np.lexsort((np.arange(len(ids)), versions, ids))
-    last = np.ones(len(ids), bool)
-    last[:-1] = ids[order][1:] != ids[order][:-1]
-    return order[last]
+    return order[~np.append(again, False)]
 
 
 def to_ways(elements: Elements, selects: Selects) -> list[Way]:
@@ -153,9 +157,10 @@ def to_ways(elements: Elements, selects: Selects) -> list[Way]:
 def to_relations(elements: Elements, selects: Selects) -> list[Relation]:
     """Relations as Python objects: invisible and without members where they are no area that a detector asks for."""
     relations = []
+    maybe = [any(kind in elements.text[a:b] for kind in _AREAS) for a, b in elements.tags.tolist()]
     columns = (elements.id, elements.version, elements.changed, elements.visible)
     for i, (id_, version, changed, visible) in enumerate(zip(*(c.tolist() for c in columns), strict=True)):
-        tags = elements.tags_of(i) if visible else {}
+        tags = elements.tags_of(i) if visible and maybe[i] else {}
         wanted = tags.get("type") in AREA_TYPES and selects(tags)
         relations.append(
             Relation(id_, version, changed, tags, elements.members_of(i)) if wanted else
