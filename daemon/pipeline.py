@@ -47,7 +47,7 @@ from daemon.imagery import Imagery
 from daemon.osm import Delta, open_store, set_position
 from daemon.osm.selection import require_selection
 from daemon.publish.files import write_files
-from daemon.replication import ChangeFile, Feed, check_succession
+from daemon.replication import ChangeFile, Feed, Portion, check_succession
 from daemon.tiling.expiry import Expired, expire
 from daemon.tiling.grid import TILE_PX, Block, Tile, tile_at
 from daemon.tiling.queue import LeasedBlock, complete, fail, give_back, lease_blocks, mark_dirty
@@ -123,24 +123,27 @@ class Pipeline:
         if position is None:
             raise NotBootstrapped("the OSM store is empty; run `mapgap bootstrap FILE.osm.pbf` first")
         portion = self.feed.next(position)
-        limit, waits = self.store.ready(portion.after, portion.limit) if portion else (0, "")
-        if portion:
-            with self.db.transaction() as cursor:
-                write_fact(cursor, "server", portion.newest.as_json())
-                write_fact(cursor, "waits", waits)
+        applied, more = self._apply_portion(portion) if portion else (0, False)
+        with self.db.transaction() as cursor:
+            write_fact(cursor, "followed", {"applied": applied})
+        return more and not self.stop.is_set()
+
+    def _apply_portion(self, portion: Portion) -> tuple[int, bool]:
+        """How many change files were applied, and whether there are more."""
+        limit, waits = self.store.ready(portion.after, portion.limit)
+        with self.db.transaction() as cursor:
+            write_fact(cursor, "server", portion.newest.as_json())
+            write_fact(cursor, "waits", waits)
         applied = 0
         try:
-            if portion:
-                with closing(portion.files(limit, self.stop)) as change_files:
-                    for change_file in change_files:
-                        self.apply(change_file)
-                        applied += 1
+            with closing(portion.files(limit, self.stop)) as change_files:
+                for change_file in change_files:
+                    self.apply(change_file)
+                    applied += 1
         except ReplicationError as error:
             if not self.feed.does_without(portion, error):
                 raise
-        with self.db.transaction() as cursor:
-            write_fact(cursor, "followed", {"applied": applied})
-        return limit > 0 and portion.leaves(applied) and not self.stop.is_set()
+        return applied, limit > 0 and portion.leaves(applied)
 
     def apply(self, change_file: ChangeFile) -> Applied:
         """Store, dirty tiles, fixed discrepancies and sequence: all of one change file, or nothing.
@@ -185,9 +188,7 @@ class Pipeline:
         for capped in expired.capped:
             log.warning(
                 "%s has %d tiles, more than tiling.max_tiles_geometry; dirty: %s",
-                capped.ref,
-                capped.tiles,
-                capped.kept,
+                capped.ref, capped.tiles, capped.kept,
                 extra={"sequence": sequence},
             )
         log.info(
