@@ -44,13 +44,7 @@ def bootstrap_store(
     extract = Extract(path, area, selects, progress)
     try:
         with db.transaction() as cursor:
-            cursor.execute(query("store_area"))
-            if cursor.fetchone() is not None and not force:
-                raise OsmDataError(
-                    "the store is bootstrapped already; start the daemon to follow the changes, or force a new "
-                    "bootstrap, which throws the stored OSM data away"
-                )
-            cursor.execute(query("empty_store"))
+            empty_store(cursor, force=force)
             cursor.execute(query("drop_store_indexes"))
             counts = _load(cursor, extract, area, selects)
             cursor.execute(query("index_store"))
@@ -68,6 +62,21 @@ def bootstrap_store(
         )
     finally:
         extract.close()
+
+
+def empty_store(cursor: Cursor, *, force: bool) -> None:
+    """Make room for what is bootstrapped.
+
+    Raises:
+        OsmDataError: the store holds something, and `force` is not set.
+    """
+    cursor.execute(query("store_area"))
+    if cursor.fetchone() is not None and not force:
+        raise OsmDataError(
+            "the store is bootstrapped already; start the daemon to follow the changes, or force a new bootstrap, "
+            "which throws the stored OSM data away"
+        )
+    cursor.execute(query("empty_store"))
 
 
 def _load(cursor: Cursor, extract: Extract, area: AreaOfInterest | None, selects: Selects) -> dict[str, int]:

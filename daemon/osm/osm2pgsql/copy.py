@@ -11,8 +11,9 @@ from psycopg2.extensions import cursor as Cursor
 
 from daemon.config import Osm, server_of
 from daemon.db import Database, query
-from daemon.errors import AreaEmpty, OsmDataError
+from daemon.errors import AreaEmpty
 from daemon.osm.area import AreaOfInterest
+from daemon.osm.bootstrap import empty_store
 from daemon.osm.elements import Selects
 from daemon.osm.features import TYPES, Key, put_features
 from daemon.osm.osm2pgsql.layout import Output
@@ -61,13 +62,7 @@ def copy_features(
     """
     begun = time.monotonic()
     with db.transaction() as cursor:
-        cursor.execute(query("store_area"))
-        if cursor.fetchone() is not None and not force:
-            raise OsmDataError(
-                "the store is bootstrapped already; start the daemon to follow the changes, or force a new bootstrap, "
-                "which throws the stored OSM data away"
-            )
-        cursor.execute(query("empty_store"))
+        empty_store(cursor, force=force)
         cursor.execute(query("drop_features_index"))
         standing, done = None, 0
         for batch in _read_all(theirs, knobs, url, area, selects):
