@@ -249,7 +249,7 @@ def train(config: Path, out: Path, fold: int | None, folds: Path | None, data: P
 @click.option("--data", type=DIRECTORY, envvar="MAPGAP_DATA", required=True, help="Where the data lies.")
 def evaluate(bundle: str, data: Path) -> None:
     """Measure BUNDLE (a shipped one's name, or a directory) on the labelled ground its card names."""
-    from detectors.training import evaluate as evaluate_bundle
+    from detectors.evaluation import evaluate as evaluate_bundle
 
     set_up_log(Log(level="warning"))
     click.echo(json.dumps(evaluate_bundle(bundle, data=data), indent=1))

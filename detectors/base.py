@@ -99,7 +99,7 @@ class Chip:
     """Imagery of one block with its margin.
 
     Attributes:
-        pixels: uint8 [H, W, C]; what lies under invalid pixels has no meaning.
+        pixels: uint8 or uint16 [H, W, C]; what lies under invalid pixels has no meaning.
         valid: bool [H, W]; False where there is no imagery. Never judged.
         bounds: (minx, miny, maxx, maxy) in mercator metres.
         acquired: the day the imagery was taken, None where the source does not know.

@@ -4,9 +4,11 @@
     model-symbol.json       MXNet graph
     model-0000.params       MXNet weights
     model.onnx              the same network for other engines
+    model-int8.onnx         where it was made: the same, quantised to 8 bits
 
-All forms take uint8 [N, C, H, W] with sides that are multiples of `stride`, and give probabilities float32
-[N, K, H, W]. Nothing of a bundle is trusted before its checksum has been compared.
+All forms take uint8 or uint16 [N, C, H, W] (MXNet, which has no uint16: int32) with sides that are multiples of
+`stride`, and give probabilities float32 [N, K, H, W]. Nothing of a bundle is trusted before its checksum has been
+compared.
 """
 
 from __future__ import annotations
@@ -17,7 +19,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError, model_validator
@@ -25,8 +27,11 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints, Validation
 from detectors.errors import BundleInvalid, BundleMismatch
 
 #: Version of the card's layout that this program writes, and the newest that it reads.
-FORMAT = 1
+FORMAT = 2
 CARD, SYMBOL, PARAMS, ONNX = "card.json", "model-symbol.json", "model-0000.params", "model.onnx"
+ONNX_INT8 = "model-int8.onnx"
+#: What an engine may compute in, the most exact first.
+PRECISIONS = ("f32", "bf16", "int8")
 #: Directory of the bundles that come with the program.
 SHIPPED = Path(__file__).resolve().parent.parent / "bundles"
 #: A card or model file larger than this is not read.
@@ -39,13 +44,20 @@ class Card(BaseModel):
     Attributes:
         format: version of this layout.
         bands, classes: axes of input and output.
+        dtype: type of the input's pixels, "uint8" or "uint16".
+        osm_bands: the last bands of the input are drawn from OSM and called so. A network that sees the map may not
+            judge it: such a bundle is refused wherever map and ground are compared.
         stride: sides of the input must be multiples of it.
         gsd_m: ground sample distance of the training; gsd_range_m: where the model may be used. Metres a pixel.
-        mean, std: normalisation a band in 0..255; done inside the network, here for the record and for filling no-data.
+        mean, std: normalisation a band in units of the input; done inside the network, here for the record
+            and for filling no-data.
         footprint: weight of each class whose probabilities add up to that of "inside a building's outline".
         interior: the class that touching buildings do not share: its components are single buildings.
         border_px: width of the class "border" at gsd_m, inside the outline.
-        precision: what the OpenVINO engine computes in, "f32" or "bf16".
+        precision: what engines that can choose compute in: "f32", "bf16" or "int8".
+        precisions: what was measured of each: {"f32": {"f1", "allowed", ...}}; a precision that is not allowed is
+            refused.
+        thresholds: by class, by target precision ("0.8", "0.9", "0.95"): {"threshold", "precision", "recall"}.
         files: sha256 of every file of the bundle but the card.
     """
 
@@ -55,6 +67,8 @@ class Card(BaseModel):
     name: Annotated[str, StringConstraints(pattern=r"^[a-z0-9_-]{1,64}$")]
     created: str = ""
     bands: int = Field(ge=1, le=64)
+    dtype: Literal["uint8", "uint16"] = "uint8"
+    osm_bands: tuple[str, ...] = ()
     classes: tuple[str, ...] = Field(min_length=2, max_length=64)
     stride: int = Field(16, ge=1, le=256)
     gsd_m: float = Field(gt=0)
@@ -64,7 +78,9 @@ class Card(BaseModel):
     footprint: dict[str, float] = Field(default_factory=dict)
     interior: str = ""
     border_px: int = 0
-    precision: Annotated[str, StringConstraints(pattern="^(f32|bf16)$")] = "f32"
+    precision: Literal["f32", "bf16", "int8"] = "f32"
+    precisions: dict[str, dict[str, Any]] = Field(default_factory=dict)
+    thresholds: dict[str, dict[str, dict[str, float]]] = Field(default_factory=dict)
     architecture: dict[str, Any] = Field(default_factory=dict)
     training: dict[str, Any] = Field(default_factory=dict)
     data: tuple[dict[str, Any], ...] = ()

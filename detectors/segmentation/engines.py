@@ -3,7 +3,7 @@
     MxnetEngine      the reference; the first GPU that MXNet sees, else the CPU
     OpenvinoEngine   model.onnx on CPUs, about 1.5 times as fast in float32
 
-Both take uint8 [N, C, H, W] and give float16 probabilities [N, K, H, W]. An engine belongs to one thread.
+Both take uint8 or uint16 [N, C, H, W] and give float16 probabilities [N, K, H, W]. An engine belongs to one thread.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ import numpy as np
 
 from detectors.errors import BundleInvalid, BundleMismatch, EngineUnavailable
 from detectors.segmentation.bundle import ONNX, PARAMS, SYMBOL, Bundle
-from detectors.segmentation.mxnet_runtime import default_context, gpu_count, load_mxnet, usable_cpus
+from detectors.segmentation.mxnet_runtime import MXNET_INPUT, default_context, gpu_count, load_mxnet, usable_cpus
 
 log = logging.getLogger(__name__)
 
@@ -40,7 +40,7 @@ class Engine(ABC):
         """Class probabilities.
 
         Args:
-            batch: uint8 [N, C, H, W]; H and W multiples of the card's stride.
+            batch: pixels of the card's type [N, C, H, W]; H and W multiples of the card's stride.
 
         Returns:
             float16 [N, K, H, W] in 0..1.
@@ -49,8 +49,8 @@ class Engine(ABC):
             BundleMismatch: another type, other bands or other sides than the bundle takes.
         """
         card = self.bundle.card
-        if batch.dtype != np.uint8 or batch.ndim != 4:
-            raise BundleMismatch(f"engine needs uint8 [N, C, H, W], not {batch.dtype} {list(batch.shape)}")
+        if batch.dtype != card.dtype or batch.ndim != 4:
+            raise BundleMismatch(f"engine needs {card.dtype} [N, C, H, W], not {batch.dtype} {list(batch.shape)}")
         if batch.shape[1] != card.bands:
             raise BundleMismatch(
                 f"model {self.bundle.identity} takes {card.bands} bands, the imagery has {batch.shape[1]}"
@@ -97,7 +97,7 @@ class MxnetEngine(Engine):
         self._network.hybridize(static_alloc=True, static_shape=True)
 
     def run(self, batch: np.ndarray) -> np.ndarray:
-        data = self._nd.array(batch, ctx=self._context, dtype="uint8")
+        data = self._nd.array(batch, ctx=self._context, dtype=MXNET_INPUT[self.bundle.card.dtype])
         return self._network(data).asnumpy()
 
 

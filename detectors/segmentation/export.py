@@ -12,8 +12,8 @@ import numpy as np
 from detectors.errors import BundleInvalid, EngineUnavailable
 from detectors.segmentation.bundle import CARD, FORMAT, ONNX, PARAMS, SYMBOL, Bundle, Card, sha256_of, write_card
 from detectors.segmentation.engines import MxnetEngine, OpenvinoEngine
-from detectors.segmentation.mxnet_runtime import load_mxnet, load_onnx_exporter
-from detectors.segmentation.networks import count_parameters, stride, with_softmax
+from detectors.segmentation.mxnet_runtime import MXNET_INPUT, load_mxnet, load_onnx_exporter
+from detectors.segmentation.networks import count_parameters, stride_of
 
 #: Exported and trained network may differ by this much in any probability.
 EXPORT_TOLERANCE = 1e-3
@@ -38,15 +38,17 @@ def write_bundle(network, config, directory: Path, *, fold: int, sample: np.ndar
     directory.mkdir(parents=True, exist_ok=True)
     (directory / CARD).unlink(missing_ok=True)  # a bundle cut off half-way must not look like the one before
     model = config.model
-    export_mxnet(network, model.bands, config.crops.size, directory)
-    export_onnx(directory, model.bands, len(model.classes), config.crops.size)
+    export_mxnet(network, model.bands, model.dtype, config.crops.size, directory)
+    export_onnx(directory, model.bands, model.dtype, len(model.classes), config.crops.size)
     card = Card(
         format=FORMAT,
         name=model.name,
         created=datetime.now(UTC).date().isoformat(),
         bands=model.bands,
+        dtype=model.dtype,
+        osm_bands=model.osm_bands,
         classes=model.classes,
-        stride=stride(model.widths),
+        stride=stride_of(model),
         gsd_m=model.gsd_m,
         gsd_range_m=model.gsd_range_m,
         mean=model.mean,
@@ -55,8 +57,9 @@ def write_bundle(network, config, directory: Path, *, fold: int, sample: np.ndar
         interior="building" if "building" in model.classes else "",
         border_px=model.border_px,
         architecture={
-            "family": "U-Net", "widths": list(model.widths), "parameters": count_parameters(network),
-            "input": "uint8 [N, C, H, W], normalised inside", "output": "softmax probabilities float32 [N, K, H, W]",
+            "network": model.network, "widths": list(model.widths), "parameters": count_parameters(network),
+            "input": f"{model.dtype} [N, C, H, W], normalised inside",
+            "output": "softmax probabilities float32 [N, K, H, W]",
         },
         training={
             "seed": config.seed, "fold": fold, "folds": config.split.folds, "columns_per_fold": config.split.columns,
@@ -110,17 +113,19 @@ def compare_bf16(bundle: Bundle, sample: np.ndarray) -> float:
     return float(np.mean(shares))
 
 
-def export_mxnet(network, bands: int, size: int, directory: Path) -> None:
+def export_mxnet(network, bands: int, dtype: str, size: int, directory: Path) -> None:
     """Write model-symbol.json and model-0000.params with the softmax in the graph."""
+    from detectors.segmentation.networks.blocks import with_softmax
+
     mx = load_mxnet()
     probable = with_softmax(network)
     probable.hybridize()
     context = next(iter(network.collect_params().values())).list_ctx()[0]
-    probable(mx.nd.zeros((1, bands, size, size), ctx=context, dtype="uint8"))
+    probable(mx.nd.zeros((1, bands, size, size), ctx=context, dtype=MXNET_INPUT[dtype]))
     probable.export(str(directory / "model"), epoch=0, remove_amp_cast=True)
 
 
-def export_onnx(directory: Path, bands: int, classes: int, size: int) -> None:
+def export_onnx(directory: Path, bands: int, dtype: str, classes: int, size: int) -> None:
     """Write model.onnx beside the MXNet files: any batch, any height and width that are multiples of the stride."""
     export_model = load_onnx_exporter()
     import onnx
@@ -128,7 +133,8 @@ def export_onnx(directory: Path, bands: int, classes: int, size: int) -> None:
 
     with tempfile.TemporaryDirectory(dir=directory) as scratch:
         draft = Path(scratch) / ONNX
-        export_model(str(directory / SYMBOL), str(directory / PARAMS), [(1, bands, size, size)], np.uint8, str(draft))
+        given = np.dtype(MXNET_INPUT[dtype])
+        export_model(str(directory / SYMBOL), str(directory / PARAMS), [(1, bands, size, size)], given, str(draft))
         model = onnx.load(str(draft))
     del model.opset_import[:]
     model.opset_import.extend([helper.make_opsetid("", OPSET)])
@@ -139,6 +145,7 @@ def export_onnx(directory: Path, bands: int, classes: int, size: int) -> None:
     model.graph.input.extend(inputs)
     if len(inputs) != 1 or len(model.graph.output) != 1:
         raise EngineUnavailable(f"MXNet gave {len(inputs)} inputs, {len(model.graph.output)} outputs, not 1 and 1")
+    model.graph.input[0].type.tensor_type.elem_type = helper.np_dtype_to_tensor_dtype(np.dtype(dtype))
     _set_shape(model.graph.input[0], ("N", bands, "H", "W"))
     _set_shape(model.graph.output[0], ("N", classes, "H", "W"))
     del model.graph.value_info[:]

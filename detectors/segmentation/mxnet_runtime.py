@@ -27,6 +27,9 @@ from detectors.errors import EngineUnavailable
 
 log = logging.getLogger(__name__)
 
+#: Type in which MXNet, which has no uint16, gets pixels of each type.
+MXNET_INPUT = {"uint8": "uint8", "uint16": "int32"}
+
 
 def usable_cpus() -> int:
     """Cores that this process may use; never less than 1."""

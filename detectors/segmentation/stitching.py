@@ -45,7 +45,7 @@ def segment(chip: Chip, bundle: Bundle, engine: Engine, *, window: int = WINDOW_
     if chip.valid.any():
         step = card.stride
         window = max(step, window // step * step)
-        fill = np.round(card.mean).astype(np.uint8)
+        fill = np.round(card.mean).astype(card.dtype)
         pixels = np.where(chip.valid[..., None], chip.pixels, fill).transpose(2, 0, 1)
         weights = np.zeros((height, width), dtype=np.float32)
         for rows, columns in _windows(height, width, window, overlap, step):
@@ -70,9 +70,10 @@ def check_fit(chip: Chip, bundle: Bundle) -> None:
         BundleMismatch: it is not; says what to do.
     """
     card = bundle.card
-    if chip.pixels.ndim != 3 or chip.pixels.dtype != np.uint8 or chip.pixels.shape[:2] != chip.valid.shape:
-        raise BundleMismatch(f"imagery {chip.source}: pixels must be uint8 [H, W, C] of the size of `valid`, not "
-                             f"{chip.pixels.dtype} {list(chip.pixels.shape)} with {list(chip.valid.shape)}")
+    if chip.pixels.ndim != 3 or chip.pixels.dtype != card.dtype or chip.pixels.shape[:2] != chip.valid.shape:
+        raise BundleMismatch(f"imagery {chip.source}: pixels must be {card.dtype} [H, W, C] of the size of "
+                             f"`valid`, not {chip.pixels.dtype} {list(chip.pixels.shape)} with "
+                             f"{list(chip.valid.shape)}")
     bands = chip.pixels.shape[2]
     if bands != card.bands:
         raise BundleMismatch(

@@ -16,11 +16,13 @@ def recolour(image: np.ndarray, colour: Colour, random: np.random.Generator) -> 
     """All photometric changes in the order in which light, lens, sensor and codec make them.
 
     Args:
-        image: uint8 [H, W, C].
+        image: uint8 [H, W, C]; of uint16, which has no common white, only the light of each band and the noise change.
 
     Returns:
-        uint8 [H, W, C].
+        [H, W, C] of the same type.
     """
+    if image.dtype == np.uint16:
+        return relight(image, colour, random)
     out = image.astype(np.float32)
     if random.random() < colour.shadow:
         out = cast_shadow(out, random)
@@ -33,6 +35,17 @@ def recolour(image: np.ndarray, colour: Colour, random: np.random.Generator) -> 
     if random.random() < colour.jpeg:
         result = squeeze(result, int(random.integers(35, 92)))
     return result
+
+
+def relight(image: np.ndarray, colour: Colour, random: np.random.Generator) -> np.ndarray:
+    """Brightness of all bands, of each band, and noise in proportion: for reflectances and counts of sensors."""
+    gain = (1 + random.uniform(-colour.brightness, colour.brightness)) * (
+        1 + random.uniform(-colour.temperature, colour.temperature, image.shape[2])
+    )
+    out = image * gain
+    if random.random() < colour.noise:
+        out *= 1 + random.normal(0, random.uniform(0, 0.03), image.shape)
+    return np.clip(np.rint(out), 0, np.iinfo(image.dtype).max).astype(image.dtype)
 
 
 def shift_light(image: np.ndarray, colour: Colour, random: np.random.Generator) -> np.ndarray:

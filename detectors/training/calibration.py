@@ -25,10 +25,10 @@ from shapely.geometry import Polygon
 from detectors.base import Claim, Frame, OsmFeature, Scene
 from detectors.building import BuildingDetector, BuildingSettings
 from detectors.confidence import Logistic, log_area
+from detectors.datasets import Place, read_source
+from detectors.evaluation.scoring import match_resolution
 from detectors.segmentation import Bundle, open_engine, segment
 from detectors.training.config import TrainingConfig
-from detectors.training.evaluation import match_resolution
-from detectors.training.places import Place, read_place
 from detectors.vectorize.matching import match_outlines
 
 #: A missing building is found when the claim's outline overlaps it at least so well.
@@ -133,12 +133,12 @@ def collect_samples(bundle: Bundle, data: Path, seeds: Sequence[int]) -> list[Sa
     for source in config.sources:
         if source.use != "train":
             continue
-        place = read_place(Path(data) / source.path, source.zoom, config.model.bands)
+        (place,) = read_source(data, source)
         mask = place.held_out(bundle.card.training["fold"], config.split.columns)
         place, mask = match_resolution(place, mask, bundle.card.gsd_range_m[0])
         probabilities = segment(place.chip(), bundle, engine)
         frame, owned = place.chip().frame, _lonlat_of(place, mask)
-        local = [shapely.transform(b, frame.pixels_to_local) for b in place.buildings]
+        local = [shapely.transform(b, frame.pixels_to_local) for b in place.outlines]
         unsure = shapely.union_all([shapely.transform(u, frame.pixels_to_local) for u in place.unsure])
         for seed in seeds:
             spoilt = spoil_map(local, frame, np.random.default_rng(seed))

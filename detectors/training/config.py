@@ -8,7 +8,9 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+from detectors.datasets.source import Source
 from detectors.errors import DatasetInvalid
+from detectors.segmentation.networks import stride_of
 
 
 class Section(BaseModel):
@@ -19,14 +21,21 @@ class Model(Section):
     """What is trained."""
 
     name: str = Field(pattern=r"^[a-z0-9_-]+$")
+    #: One of `detectors.segmentation.networks`.
+    network: Literal["unet", "fcn-resnet50", "lite0-unet", "fusion-unet"] = "unet"
+    #: lite0-unet: start from weights learned on ImageNet.
+    pretrained: bool = True
     classes: tuple[str, ...] = ("background", "building", "border")
     bands: int = Field(3, ge=1, le=64)
-    #: Channels of each level of the U-Net.
+    dtype: Literal["uint8", "uint16"] = "uint8"
+    #: The last bands are drawn from OSM, in this order; for "fusion-unet" only.
+    osm_bands: tuple[Literal["building", "building_distance"], ...] = ()
+    #: Channels of each level, from full resolution down; "lite0-unet" and "fcn-resnet50" have their own encoders.
     widths: tuple[int, ...] = Field((16, 32, 64, 128, 160), min_length=2, max_length=7)
     #: Ground sample distance the network is trained at, and the range it may be used in; metres a pixel.
     gsd_m: float = Field(0.2645, gt=0)
     gsd_range_m: tuple[float, float] = (0.2, 0.4)
-    #: Normalisation of the input, 0..255, one number a band.
+    #: Normalisation in units of the input, one number a band.
     mean: tuple[float, ...] = (112.0, 112.0, 106.0)
     std: tuple[float, ...] = (56.0, 54.0, 54.0)
     #: Width of the class "border", inside the outline of each building; pixels.
@@ -37,25 +46,14 @@ class Model(Section):
     def _fits(self) -> Model:
         if len(self.mean) != self.bands or len(self.std) != self.bands:
             raise ValueError(f"mean and std need one number for each of the {self.bands} bands")
-        if self.classes[0] != "background":
-            raise ValueError('the first class is "background"')
+        if "border" in self.classes and self.classes != ("background", "building", "border"):
+            raise ValueError('the class "border" is that of buildings: classes are background, building, border')
+        if bool(self.osm_bands) != (self.network == "fusion-unet"):
+            raise ValueError('osm_bands belong to network = "fusion-unet", which needs them')
         low, high = self.gsd_range_m
         if not low <= self.gsd_m <= high:
             raise ValueError(f"gsd_m {self.gsd_m} is outside of gsd_range_m {low}..{high}")
         return self
-
-
-class Source(Section):
-    """A place with tiles and labels, and whose they are."""
-
-    #: Directory below the data root, with tiles/, labels.geojson and perhaps curated_regions.geojson.
-    path: str
-    zoom: int = Field(ge=0, le=24)
-    use: Literal["train", "test"]
-    imagery: str
-    imagery_licence: str
-    labels: str
-    labels_licence: str
 
 
 class Rendered(Section):
@@ -86,6 +84,9 @@ class Crops(Section):
     scale: tuple[float, float] = (0.7, 1.5)
     #: Small rotation on top of quarter turns and flips, degrees either way.
     rotation: float = Field(12.0, ge=0, le=45)
+    #: Share of the crops that are centred on a pixel of a class drawn evenly among those there are; the others are
+    #: centred anywhere.
+    balanced: float = Field(0.0, ge=0, le=1)
 
 
 class Colour(Section):
@@ -143,9 +144,9 @@ class TrainingConfig(Section):
             raise ValueError(f"loss.class_weights needs one number for each of the {len(self.model.classes)} classes")
         if not any(source.use == "train" for source in self.sources):
             raise ValueError('sources: none has use = "train"')
-        multiple = 2 ** (len(self.model.widths) - 1)
+        multiple = stride_of(self.model)
         if self.crops.size % multiple:
-            raise ValueError(f"crops.size must be a multiple of {multiple} for {len(self.model.widths)} widths")
+            raise ValueError(f"crops.size must be a multiple of {multiple} for network {self.model.network}")
         return self
 
     @classmethod

@@ -13,16 +13,16 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
+from detectors.datasets import Place, equator_bounds, read_source
 from detectors.errors import DatasetInvalid
+from detectors.evaluation.scoring import evaluate_bundle, record_folds
 from detectors.segmentation.bundle import CARD, Bundle
 from detectors.segmentation.export import write_bundle
-from detectors.segmentation.mxnet_runtime import default_context, load_mxnet
-from detectors.segmentation.networks import count_parameters, unet
+from detectors.segmentation.mxnet_runtime import MXNET_INPUT, default_context, load_mxnet
+from detectors.segmentation.networks import build, count_parameters
 from detectors.training.config import TrainingConfig
 from detectors.training.crops import Batch, CropSampler
-from detectors.training.evaluation import evaluate_bundle, record_folds
 from detectors.training.losses import segmentation_loss
-from detectors.training.places import Place, read_place
 from detectors.training.rendered import draw_town
 
 log = logging.getLogger(__name__)
@@ -64,7 +64,7 @@ def train(config_path: Path, *, data: Path, out: Path, fold: int = -1, steps: in
     out.mkdir(parents=True, exist_ok=True)
     network = fit(config, sampler, out / "training.jsonl", progress)
     bundle = write_bundle(network, config, out, fold=fold, sample=_sample(config, places))
-    return evaluate_bundle(bundle, config, Path(data), fold=fold)
+    return evaluate_bundle(bundle, Path(data))
 
 
 def cross_validate(config_path: Path, *, data: Path, out: Path, folds_dir: Path, progress: bool = True) -> Bundle:
@@ -93,8 +93,7 @@ def cross_validate(config_path: Path, *, data: Path, out: Path, folds_dir: Path,
 def training_places(config: TrainingConfig, data: Path) -> list[Place]:
     """The places with use = "train"."""
     return [
-        read_place(data / source.path, source.zoom, config.model.bands)
-        for source in config.sources if source.use == "train"
+        place for source in config.sources if source.use == "train" for place in read_source(data, source)
     ]
 
 
@@ -106,10 +105,10 @@ def rendered_places(config: TrainingConfig, fold: int) -> list[Place]:
     places = []
     for seed in range(settings.seed, settings.seed + settings.towns):
         town = draw_town(seed, settings.side, config.model.gsd_m)
-        extent = settings.side * town.gsd_m
+        shape = town.pixels.shape[:2]
         places.append(Place(
-            f"rendered-{seed}", town.pixels, np.ones(town.pixels.shape[:2], dtype=bool), (0.0, 0.0, extent, extent),
-            np.array([building.geometry for building in town.buildings]), np.array([], dtype=object), 1,
+            f"rendered-{seed}", town.pixels, np.ones(shape, dtype=bool), equator_bounds(shape, town.gsd_m),
+            outlines=np.array([building.geometry for building in town.buildings]),
         ))
     return places
 
@@ -127,12 +126,12 @@ def fit(config: TrainingConfig, sampler: CropSampler, log_path: Path, progress: 
     context = default_context()
     mx.random.seed(config.seed)
     model, settings, steps = config.model, config.optimiser, config.optimiser.steps
-    network = unet(model.bands, len(model.classes), model.widths, model.mean, model.std)
-    network.initialize(mx.init.Xavier(rnd_type="gaussian", factor_type="in", magnitude=2), ctx=context)
+    network = build(model, context)
     network.hybridize(static_alloc=True, static_shape=True)
     loss_of = segmentation_loss(config.loss.dice)
     loss_of.hybridize(static_alloc=True, static_shape=True)
-    network(mx.nd.zeros((1, model.bands, config.crops.size, config.crops.size), ctx=context, dtype="uint8"))
+    size = config.crops.size
+    network(mx.nd.zeros((1, model.bands, size, size), ctx=context, dtype=MXNET_INPUT[model.dtype]))
     log.info("training %s: %d parameters, %d steps of %d crops on %s", model.name, count_parameters(network), steps,
              settings.batch, context)
     trainer = mx.gluon.Trainer(network.collect_params(), "adam", {"learning_rate": settings.rate})
@@ -142,7 +141,8 @@ def fit(config: TrainingConfig, sampler: CropSampler, log_path: Path, progress: 
     with log_path.open("w") as lines, tqdm(total=steps, disable=not progress, unit="step") as bar:
         for step, batch in enumerate(_ahead(sampler, steps)):
             rate = learning_rate(step, steps, settings.rate, settings.warmup)
-            pixels, target, weight = (mx.nd.array(a, ctx=context, dtype=a.dtype) for a in batch)
+            pixels = mx.nd.array(batch.pixels, ctx=context, dtype=MXNET_INPUT[model.dtype])
+            target, weight = (mx.nd.array(a, ctx=context, dtype=a.dtype) for a in batch[1:])
             with mx.autograd.record():
                 loss = loss_of(network(pixels), target.astype("float32"), weight)
             loss.backward()

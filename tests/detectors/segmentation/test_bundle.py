@@ -61,7 +61,7 @@ def test_a_changed_or_cut_file_is_refused(copy, name):
 
 def test_a_newer_format_asks_for_an_upgrade(copy):
     rewrite(copy, format=99, classes="something else altogether")
-    with pytest.raises(BundleInvalid, match=r"format 99, but this mapgap reads up to 1; upgrade mapgap"):
+    with pytest.raises(BundleInvalid, match=r"format 99, but this mapgap reads up to 2; upgrade mapgap"):
         Bundle.load(copy)
 
 

@@ -11,12 +11,12 @@ import numpy as np
 import pytest
 import shapely
 
+from detectors.datasets.targets import BACKGROUND, BORDER, BUILDING, classes_of, contacts_of, draw_ids
+from detectors.datasets.tiles import read_tiles
 from detectors.errors import DatasetInvalid
 from detectors.training.augmentation import recolour
 from detectors.training.config import Colour, TrainingConfig
 from detectors.training.crops import CropSampler
-from detectors.training.places import read_place
-from detectors.training.targets import BACKGROUND, BORDER, BUILDING, classes_of, contacts_of, draw_ids
 
 STILL = Colour(**dict.fromkeys(Colour.model_fields, 0.0))
 
@@ -28,7 +28,7 @@ def config(workshop):
 
 @pytest.fixture
 def place(workshop):
-    return read_place(workshop.data / "town", 19, 3)
+    return read_tiles(workshop.data / "town", 19, 3)
 
 
 def uncoloured(config):
@@ -39,7 +39,7 @@ def test_a_place_is_one_mosaic_with_its_labels_in_pixels(place):
     assert place.pixels.shape == (256, 768, 3) and place.columns == 3
     assert place.valid.all()
     assert place.gsd == pytest.approx(0.2986, abs=0.001)
-    roofs = draw_ids(place.buildings, (256, 768)) > 0
+    roofs = draw_ids(place.outlines, (256, 768)) > 0
     assert np.array_equal(roofs, place.pixels.mean(axis=2) > 120)
 
 
@@ -100,8 +100,8 @@ def test_unsure_regions_count_for_nothing_and_ghosts_are_no_buildings(workshop, 
         for kind, geometry in (("natural_ghost", ghost), ("ignore", doubtful))
     ]
     (directory / "curated_regions.geojson").write_text(json.dumps({"type": "FeatureCollection", "features": regions}))
-    place = read_place(directory, 19, 3)
-    assert len(place.buildings) == len(features) - 1
+    place = read_tiles(directory, 19, 3)
+    assert len(place.outlines) == len(features) - 1
     assert len(place.unsure) == 1
     sampler = CropSampler(config, [place], [place.held_out(-1, 1)])
     ids = draw_ids(place.unsure, place.valid.shape) > 0
@@ -142,7 +142,7 @@ def test_missing_tiles_are_not_valid(workshop, tmp_path):
     directory = tmp_path / "town"
     shutil.copytree(workshop.data / "town", directory)
     sorted((directory / "tiles").iterdir())[1].unlink()
-    place = read_place(directory, 19, 3)
+    place = read_tiles(directory, 19, 3)
     assert place.valid[:, :256].all() and not place.valid[:, 256:512].any() and place.valid[:, 512:].all()
 
 
@@ -153,7 +153,7 @@ def test_transparent_pixels_are_not_valid(workshop, tmp_path):
     image = cv2.cvtColor(cv2.imread(str(tile)), cv2.COLOR_BGR2BGRA)
     image[:50, :60, 3] = 0
     cv2.imwrite(str(tile), image)
-    place = read_place(directory, 19, 3)
+    place = read_tiles(directory, 19, 3)
     assert not place.valid[:50, :60].any() and place.valid.sum() == 256 * 768 - 3000
 
 
@@ -170,4 +170,4 @@ def test_unusable_data_says_what_is_wrong(workshop, tmp_path, spoil, message):
     shutil.copytree(workshop.data / "town", directory)
     spoil(directory)
     with pytest.raises(DatasetInvalid, match=message):
-        read_place(directory, 19, 3)
+        read_tiles(directory, 19, 3)

@@ -11,11 +11,12 @@ import numpy as np
 import pytest
 
 from detectors.errors import DatasetInvalid
+from detectors.evaluation import evaluate
+from detectors.evaluation.scoring import PixelCounts
 from detectors.segmentation import Bundle, open_engine
 from detectors.segmentation.mxnet_runtime import load_mxnet
-from detectors.training import cross_validate, evaluate, train
+from detectors.training import cross_validate, train
 from detectors.training.config import TrainingConfig
-from detectors.training.evaluation import PixelCounts
 from detectors.training.trainer import learning_rate
 
 REPOSITORY = Path(__file__).resolve().parents[3]

@@ -1,4 +1,4 @@
-"""A labelled place: a directory of tiles with building outlines, read into one mosaic.
+"""A directory of tiles with building outlines, read into one mosaic.
 
     tiles/<name>-<x>-<y>-<z>.tif|png|jpg    XYZ tiles of any size; alpha, where there is one, says what is valid
     labels.geojson                          one Polygon a building, lon/lat
@@ -14,7 +14,6 @@ import json
 import math
 import re
 import warnings
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -23,51 +22,14 @@ import shapely
 from rasterio.errors import NotGeoreferencedWarning, RasterioIOError
 from shapely.geometry import shape
 
-from detectors.base import EARTH_RADIUS_M, Chip, Frame
+from detectors.base import EARTH_RADIUS_M, Frame
+from detectors.datasets.place import Place
 from detectors.errors import DatasetInvalid
 
 TILE_NAME = re.compile(r"-(\d+)-(\d+)-(\d+)\.(?:tiff?|png|jpe?g)$", re.IGNORECASE)
 
 
-@dataclass(frozen=True, slots=True)
-class Place:
-    """A mosaic of contiguous tiles with its labels.
-
-    Attributes:
-        name: of the directory.
-        pixels: uint8 [H, W, C]; valid: bool [H, W].
-        bounds: (minx, miny, maxx, maxy) in mercator metres.
-        buildings: shapely Polygons in pixel coordinates of the mosaic (column right, row down).
-        unsure: shapely Polygons where nothing is learned or scored, same coordinates.
-        columns: tile columns of the mosaic.
-    """
-
-    name: str
-    pixels: np.ndarray
-    valid: np.ndarray
-    bounds: tuple[float, float, float, float]
-    buildings: np.ndarray
-    unsure: np.ndarray
-    columns: int
-
-    @property
-    def gsd(self) -> float:
-        """True metres a pixel."""
-        return Frame(self.bounds, self.valid.shape).gsd
-
-    def chip(self) -> Chip:
-        return Chip(self.pixels, self.valid, self.bounds, None, self.name)
-
-    def held_out(self, fold: int, columns: int) -> np.ndarray:
-        """bool [H, W]: the tile columns that fold `fold` of `columns` columns each keeps apart; none for fold -1."""
-        mask = np.zeros(self.valid.shape, dtype=bool)
-        if fold >= 0:
-            side = self.valid.shape[1] // self.columns
-            mask[:, fold * columns * side : (fold + 1) * columns * side] = True
-        return mask
-
-
-def read_place(directory: Path, zoom: int, bands: int) -> Place:
+def read_tiles(directory: Path, zoom: int, bands: int) -> Place:
     """Read the tiles of one zoom and the labels of a place.
 
     Raises:
@@ -98,7 +60,8 @@ def read_place(directory: Path, zoom: int, bands: int) -> Place:
     ghosts = shapely.union_all([g for kind, g in curated if kind == "natural_ghost"])
     kept = [g for g in buildings if g.intersection(ghosts).area < 0.5 * g.area]
     unsure = [g for kind, g in curated if kind in ("ignore", "natural_missing")]
-    return Place(directory.name, pixels, valid, bounds, np.array(kept), np.array(unsure, dtype=object), columns)
+    return Place(directory.name, pixels, valid, bounds, outlines=np.array(kept), unsure=np.array(unsure, dtype=object),
+                 columns=columns)
 
 
 def tile_bounds(z: int, x: int, y: int) -> tuple[float, float, float, float]:

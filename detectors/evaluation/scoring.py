@@ -11,12 +11,11 @@ import cv2
 import numpy as np
 import shapely
 
+from detectors.datasets import Place, Source, read_source
+from detectors.datasets.targets import draw_mask
 from detectors.segmentation.bundle import Bundle
 from detectors.segmentation.engines import Engine, open_engine
 from detectors.segmentation.stitching import segment
-from detectors.training.config import TrainingConfig
-from detectors.training.places import Place, read_place
-from detectors.training.targets import draw_mask
 
 #: Footprint probability from which a pixel counts as building.
 THRESHOLD = 0.5
@@ -72,26 +71,27 @@ def evaluate(model: str | Path, *, data: Path, engine: str = "auto") -> dict[str
         BundleInvalid, DatasetInvalid, EngineUnavailable: as their names say.
     """
     bundle = Bundle.load(model)
-    config = TrainingConfig.model_validate(bundle.card.training["config"])
-    return score(bundle, config, data, fold=bundle.card.training["fold"], engine=open_engine(bundle, engine))
+    return score(bundle, Path(data), engine=open_engine(bundle, engine))
 
 
-def evaluate_bundle(bundle: Bundle, config: TrainingConfig, data: Path, *, fold: int) -> Bundle:
+def evaluate_bundle(bundle: Bundle, data: Path) -> Bundle:
     """The bundle with its scores written into its card; scores of the training ground itself are left out."""
-    scores = score(bundle, config, data, fold=fold, engine=open_engine(bundle))
+    scores = score(bundle, data, engine=open_engine(bundle))
     scores.pop("trained_on", None)
     return bundle.with_card(metrics={**bundle.card.metrics, **scores})
 
 
-def score(bundle: Bundle, config: TrainingConfig, data: Path, *, fold: int, engine: Engine) -> dict[str, Any]:
+def score(bundle: Bundle, data: Path, *, engine: Engine) -> dict[str, Any]:
     """See `evaluate`."""
+    training = bundle.card.training
+    fold, columns = training["fold"], training["columns_per_fold"]
+    sources = [Source.model_validate(source) for source in training["config"]["sources"]]
     scores: dict[str, dict[str, Any]] = {}
-    for source in config.sources:
-        place = read_place(Path(data) / source.path, source.zoom, config.model.bands)
+    for source, place in ((s, p) for s in sources for p in read_source(data, s)):
         if source.use == "test":
             group, mask = "unseen_places", np.ones(place.valid.shape, dtype=bool)
         elif fold >= 0:
-            group, mask = "held_out", place.held_out(fold, config.split.columns)
+            group, mask = "held_out", place.held_out(fold, columns)
             if not mask.any():
                 continue
         else:
@@ -111,7 +111,7 @@ def count_pixels(bundle: Bundle, engine: Engine, place: Place, mask: np.ndarray)
     """
     place, mask = match_resolution(place, mask, bundle.card.gsd_range_m[0])
     footprint = bundle.footprint_of(segment(place.chip(), bundle, engine).values) > THRESHOLD
-    truth = draw_mask(place.buildings, place.valid.shape)
+    truth = draw_mask(place.outlines, place.valid.shape)
     known = mask & place.valid & ~draw_mask(place.unsure, place.valid.shape)
     return PixelCounts(
         int((footprint & truth & known).sum()),
@@ -153,8 +153,8 @@ def _halve(place: Place) -> Place:
     pixels = cv2.resize(place.pixels, (width // 2, height // 2), interpolation=cv2.INTER_AREA)
     return Place(
         place.name, pixels.reshape(height // 2, width // 2, -1), _shrink(place.valid), place.bounds,
-        shapely.transform(place.buildings, lambda points: points / 2),
-        shapely.transform(place.unsure, lambda points: points / 2), place.columns,
+        outlines=shapely.transform(place.outlines, lambda points: points / 2),
+        unsure=shapely.transform(place.unsure, lambda points: points / 2), columns=place.columns,
     )
 
 

@@ -1,0 +1,54 @@
+"""A U-Net (Ronneberger et al. 2015, arXiv:1505.04597) with batch normalisation and padded convolutions."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from detectors.segmentation.networks.blocks import Decoder, Normalise, convolutions, mx, nn
+
+
+class Encoder(mx.gluon.HybridBlock):
+    """The way down: two convolutions a level, halved between levels; gives the features of every level."""
+
+    def __init__(self, widths: Sequence[int], prefix: str = "encoder_") -> None:
+        super().__init__(prefix=prefix)
+        with self.name_scope():
+            self.down = nn.HybridSequential(prefix="down_")
+            for level, width in enumerate(widths):
+                self.down.add(convolutions(width, 2, f"down{level}_"))
+
+    def hybrid_forward(self, F, x):
+        features = []
+        for level, block in enumerate(self.down):
+            if level:
+                x = F.Pooling(x, kernel=(2, 2), stride=(2, 2), pool_type="max")
+            x = block(x)
+            features.append(x)
+        return features
+
+
+class UNet(mx.gluon.HybridBlock):
+    def __init__(self, classes: int, widths: Sequence[int], mean: Sequence[float], std: Sequence[float]) -> None:
+        super().__init__(prefix="unet_")
+        with self.name_scope():
+            self.normalise = Normalise(mean, std)
+            self.encoder = Encoder(widths)
+            self.decoder = Decoder(widths[:-1])
+            self.head = nn.Conv2D(classes, 1, prefix="head_")
+
+    def hybrid_forward(self, F, x):
+        *skips, deepest = self.encoder(self.normalise(x))
+        return self.head(self.decoder(deepest, *skips))
+
+
+def unet(bands: int, classes: int, widths: Sequence[int], mean: Sequence[float], std: Sequence[float]):
+    """An uninitialised U-Net that gives logits.
+
+    Args:
+        bands: channels of the input, any number.
+        classes: planes of the output.
+        widths: channels of each level, from full resolution down.
+        mean, std: one number a band in units of the input.
+    """
+    assert len(mean) == len(std) == bands
+    return UNet(classes, widths, mean, std)
