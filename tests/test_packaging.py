@@ -79,13 +79,13 @@ def test_the_lock_file_pins_exactly_and_names_no_host_or_path():
 
 
 def test_every_requirement_is_locked_within_its_range(setup, locked):
-    outside = [str(r) for r in wanted(setup, "test") if locked.get(canonicalize_name(r.name)) not in r.specifier]
+    outside = [str(r) for r in wanted(setup, "test", "train") if locked.get(canonicalize_name(r.name)) not in r.specifier]
     assert outside == []
 
 
 def test_what_the_code_imports_is_asked_for_by_name(setup):
     """A package that merely comes along with another may go away with it."""
-    asked = {canonicalize_name(r.name) for r in wanted(setup)}
+    asked = {canonicalize_name(r.name) for r in wanted(setup, "train")}
     providers = packages_distributions()
     missing = {}
     for top in ("daemon", "detectors"):
