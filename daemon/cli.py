@@ -1,4 +1,4 @@
-"""The command `mapgap`: running and operating it. Training, replays and the demo are in `workbench`.
+"""The command `mapgap`: running and operating it. Models are made in `making`, replays and the demo are in `workbench`.
 
 What a command needs is imported when it runs, so that `--help` and shell completion answer at once.
 """
