@@ -4,7 +4,9 @@ ModelError                 root; exit code 7 on the command line
 ├── BundleInvalid          files missing, checksum wrong, card unreadable, newer format
 ├── BundleMismatch         bands, classes or resolution do not fit the use
 ├── EngineUnavailable      the asked-for engine cannot run on this machine
-└── DatasetInvalid         training data unusable: empty, mask of another size, no labels
+├── DatasetInvalid         training data unusable: empty, mask of another size, no labels
+├── TrainingStopped        a worker of a training has died or fallen silent
+└── DatabaseLost           the database that training data is read from cannot be reached
 """
 
 from __future__ import annotations
@@ -30,4 +32,12 @@ class EngineUnavailable(ModelError):
 
 
 class DatasetInvalid(ModelError):
+    pass
+
+
+class TrainingStopped(ModelError):
+    pass
+
+
+class DatabaseLost(ModelError):
     pass

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from detectors.datasets.lazy import LazyPlaces
 from detectors.datasets.place import DTYPES, UNKNOWN, Place, Provenance, equator_bounds
 from detectors.datasets.source import READERS, Source, read_source
 
-__all__ = ["DTYPES", "READERS", "UNKNOWN", "Place", "Provenance", "Source", "equator_bounds", "read_source"]
+__all__ = [
+    "DTYPES", "READERS", "UNKNOWN", "LazyPlaces", "Place", "Provenance", "Source", "equator_bounds", "read_source",
+]

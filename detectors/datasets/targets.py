@@ -9,18 +9,24 @@ Outlines are rasterised by GDAL (a pixel belongs to the polygon that holds its c
 
 from __future__ import annotations
 
+import threading
+
 import cv2
 import numpy as np
 from rasterio.features import rasterize
 
 BACKGROUND, BUILDING, BORDER = 0, 1, 2
+#: While it rasterises, rasterio silences a warning for the whole process, which two threads at a time would undo for
+#: each other. Threads do not make it faster either.
+RASTERIZING = threading.Lock()
 
 
 def draw_ids(polygons: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
     """uint16 [H, W]: 0, or 1 + index of the polygon (pixel coordinates) that a pixel's centre lies in."""
     if len(polygons) == 0:
         return np.zeros(shape, dtype=np.uint16)
-    return rasterize([(g, i + 1) for i, g in enumerate(polygons)], out_shape=shape, dtype="uint16")
+    with RASTERIZING:
+        return rasterize([(g, i + 1) for i, g in enumerate(polygons)], out_shape=shape, dtype="uint16")
 
 
 def draw_mask(polygons: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
