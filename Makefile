@@ -12,7 +12,7 @@ STAMP := $(VENV)/.made-from-lock
 BIN   := $(VENV)/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help env demo test lint bench bench-osm wheel clean
+.PHONY: help env demo test lint bench bench-osm bench-eyes bench-data wheel clean
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## /  make \1\t/p' Makefile | expand -t 18
@@ -49,6 +49,12 @@ bench: env ## times, memory and throughput, printed as tables
 
 bench-osm: env ## the OSM side beside osm2pgsql (needs it, and PostgreSQL with PostGIS); takes some 25 minutes
 	$(BIN)/python -m pytest -q -s tests/benchmarks/osm -o python_files='speed_*.py' -m benchmark
+
+bench-data: env ## training data: GeoIter, RecordIO and files side by side (needs PostgreSQL with PostGIS); takes two minutes
+	$(BIN)/python -m pytest -q -s tests/benchmarks/data -o python_files='speed_*.py' -m benchmark
+
+bench-eyes: env ## engines and precisions: tiles a second, the whole path beside the bare loop, memory
+	$(BIN)/python -m pytest -q -s tests/benchmarks/eyes -o python_files='speed_*.py' -m benchmark
 
 wheel: env ## build dist/mapgap-*.whl
 	$(BIN)/python -m pip wheel --quiet --disable-pip-version-check --no-deps --wheel-dir dist .

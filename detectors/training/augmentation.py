@@ -27,6 +27,8 @@ def recolour(image: np.ndarray, colour: Colour, random: np.random.Generator) -> 
     if random.random() < colour.shadow:
         out = cast_shadow(out, random)
     out = shift_light(out, colour, random)
+    if random.random() < colour.coarse:
+        out = coarsen(out, random.uniform(1.0, 2.4))
     if random.random() < colour.blur:
         out = cv2.GaussianBlur(out, (0, 0), random.uniform(0.4, 1.3)).reshape(out.shape)
     if random.random() < colour.noise:
@@ -59,6 +61,14 @@ def shift_light(image: np.ndarray, colour: Colour, random: np.random.Generator) 
     contrast = 1 + random.uniform(-colour.contrast, colour.contrast)
     brightness = 255 * random.uniform(-colour.brightness, colour.brightness) / 2
     return (out - out.mean()) * np.float32(contrast) + out.mean() + np.float32(brightness)
+
+
+def coarsen(image: np.ndarray, factor: float) -> np.ndarray:
+    """As a sensor with pixels `factor` times as wide would have seen it, enlarged again: what upsampled imagery is."""
+    height, width = image.shape[:2]
+    small = (max(1, round(width / factor)), max(1, round(height / factor)))
+    seen = cv2.resize(image, small, interpolation=cv2.INTER_AREA)
+    return cv2.resize(seen, (width, height), interpolation=cv2.INTER_LINEAR).reshape(image.shape)
 
 
 def cast_shadow(image: np.ndarray, random: np.random.Generator) -> np.ndarray:

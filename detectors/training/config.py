@@ -48,6 +48,8 @@ class Model(Section):
             raise ValueError(f"mean and std need one number for each of the {self.bands} bands")
         if "border" in self.classes and self.classes != ("background", "building", "border"):
             raise ValueError('the class "border" is that of buildings: classes are background, building, border')
+        if len(self.osm_bands) >= self.bands:
+            raise ValueError(f"bands counts the osm_bands, too: there must be more than {len(self.osm_bands)}")
         if bool(self.osm_bands) != (self.network == "fusion-unet"):
             raise ValueError('osm_bands belong to network = "fusion-unet", which needs them')
         low, high = self.gsd_range_m
@@ -87,6 +89,20 @@ class Crops(Section):
     #: Share of the crops that are centred on a pixel of a class drawn evenly among those there are; the others are
     #: centred anywhere.
     balanced: float = Field(0.0, ge=0, le=1)
+    #: Mixes each crop of a batch with another (`detectors.training.mixup`): the alpha of its Beta distribution. Usual
+    #: values are 0.1..0.4; 0 mixes nothing.
+    mixup: float = Field(0.0, ge=0, le=8)
+
+
+class Osm(Section):
+    """How imperfect a map the networks with `model.osm_bands` are shown; drawn anew for every crop."""
+
+    #: Share of the buildings that it lacks.
+    omission: float = Field(0.2, ge=0, le=1)
+    #: Standard deviation of each building's shift along both axes, metres.
+    jitter_m: float = Field(0.5, ge=0, le=20)
+    #: Share of the crops without any map: their OSM bands have the value of model.mean, which is 0 to the network.
+    dropout: float = Field(0.1, ge=0, le=1)
 
 
 class Colour(Section):
@@ -98,6 +114,8 @@ class Colour(Section):
     temperature: float = Field(0.15, ge=0, le=1)
     saturation: float = Field(0.5, ge=0, le=1)
     grey: float = Field(0.04, ge=0, le=1)
+    #: Chance of pixels up to 2.4 times as wide, enlarged again.
+    coarse: float = Field(0.0, ge=0, le=1)
     blur: float = Field(0.25, ge=0, le=1)
     noise: float = Field(0.3, ge=0, le=1)
     jpeg: float = Field(0.4, ge=0, le=1)
@@ -105,43 +123,87 @@ class Colour(Section):
 
 
 class Loss(Section):
-    """Weights of the parts of the loss."""
+    """Weights of the parts of the loss (`detectors.training.losses`), which are added up; 0 leaves a part out."""
 
-    #: Cross-entropy weight of each class.
+    #: Cross-entropy weight of each class; with 0 the class is not learned at all.
     class_weights: tuple[float, ...] = (1.0, 1.0, 1.5)
     #: Further factor on pixels between buildings that nearly touch.
     contact: float = Field(2.0, ge=1)
+    cross_entropy: float = Field(1.0, ge=0)
     dice: float = Field(0.5, ge=0)
+    lovasz: float = Field(0.0, ge=0)
+    focal: float = Field(0.0, ge=0)
+    focal_gamma: float = Field(2.0, ge=0)
+    #: Kervadec's loss; distances are pixels, so that a weight of 0.01 is much.
+    boundary: float = Field(0.0, ge=0)
+    #: w0 of the U-Net's weight map, added to the weight of pixels between objects, and how far it reaches.
+    gap: float = Field(0.0, ge=0)
+    gap_sigma_px: float = Field(5.0, gt=0, le=32)
+    #: Chance that what is there is not in the labels: a background label is then weak evidence.
+    omission: float = Field(0.0, ge=0, lt=1)
+    #: Labels may lie so many pixels beside what they label.
+    registration_px: int = Field(0, ge=0, le=16)
+
+    @model_validator(mode="after")
+    def _something(self) -> Loss:
+        if not (self.cross_entropy or self.dice or self.lovasz or self.focal):
+            raise ValueError("one of cross_entropy, dice, lovasz and focal must be more than 0; boundary alone teaches "
+                             "nothing where there is no edge")
+        return self
 
 
 class Optimiser(Section):
     """AdamW (arXiv:1711.05101) with linear warm-up and a cosine to zero; the mean of late weights is what is kept."""
 
     steps: int = Field(ge=1)
+    #: Crops a step and worker; several GPUs of one worker share them.
     batch: int = Field(8, ge=1)
     rate: float = Field(2e-3, gt=0)
     warmup: int = Field(40, ge=0)
     weight_decay: float = Field(1e-2, ge=0)
     ema: float = Field(0.99, ge=0, lt=1)
+    #: Largest norm of all gradients together (arXiv:1211.5063); 0 does not clip.
+    clip: float = Field(0.0, ge=0)
+    #: Steps between two checkpoints.
+    checkpoint_every: int = Field(100, ge=1)
+    #: Steps between two looks at the held-out part, 0 for none; the best weights seen are kept.
+    evaluate_every: int = Field(0, ge=0)
+    #: Looks without a better F1 after which training stops; 0 goes on to the end.
+    patience: int = Field(0, ge=0)
+
+
+class Validation(Section):
+    """What `optimiser.evaluate_every` looks at: a share of the training ground, or else the fold's held-out columns."""
+
+    #: Every so manieth place as a whole where there are many, else the right end of each; never learned from.
+    share: float = Field(0.0, ge=0, le=0.5)
+    #: At most so many windows of the size of a crop, evenly out of all.
+    windows: int = Field(64, ge=1)
 
 
 class TrainingConfig(Section):
     """The whole recipe of a bundle."""
 
     seed: int = 1
+    #: "amp": bfloat16 on the CPU, float16 on GPUs, wherever MXNet's automatic mixed precision can train the network.
+    precision: Literal["f32", "amp"] = "f32"
     model: Model
     sources: tuple[Source, ...] = Field(min_length=1)
     split: Split = Split()
     crops: Crops = Crops()
+    osm: Osm = Osm()
     colour: Colour = Colour()
     loss: Loss = Loss()
     optimiser: Optimiser
+    validation: Validation = Validation()
     rendered: Rendered = Rendered()
 
     @model_validator(mode="after")
     def _agree(self) -> TrainingConfig:
         if len(self.loss.class_weights) != len(self.model.classes):
             raise ValueError(f"loss.class_weights needs one number for each of the {len(self.model.classes)} classes")
+        if self.optimiser.patience and not self.optimiser.evaluate_every:
+            raise ValueError("optimiser.patience needs optimiser.evaluate_every, the steps between two looks")
         if not any(source.use == "train" for source in self.sources):
             raise ValueError('sources: none has use = "train"')
         multiple = stride_of(self.model)

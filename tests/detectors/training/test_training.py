@@ -17,7 +17,7 @@ from detectors.segmentation import Bundle, open_engine
 from detectors.segmentation.mxnet_runtime import load_mxnet
 from detectors.training import cross_validate, train
 from detectors.training.config import TrainingConfig
-from detectors.training.trainer import learning_rate
+from detectors.training.schedule import learning_rate
 
 REPOSITORY = Path(__file__).resolve().parents[3]
 
