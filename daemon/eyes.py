@@ -1,8 +1,7 @@
 """A detector with the network it sees through, and a memory of what it has seen.
 
 Imagery changes rarely, the map every minute: the network's answer for a block is kept, keyed by the pixels and the
-    model, so
-that an edit costs a comparison and no segmentation.
+model, so that an edit costs a comparison and no segmentation.
 """
 
 from __future__ import annotations
@@ -19,6 +18,7 @@ from daemon.config import Config
 from daemon.imagery.cache import Cache
 from detectors.base import Chip, Claim, Detector, OsmFeature, Probabilities, Scene, Shape
 from detectors.building import BuildingDetector, BuildingSettings
+from detectors.errors import BundleMismatch
 from detectors.segmentation import Bundle, Engine, open_engine, segment
 from detectors.segmentation.stitching import check_fit
 
@@ -27,12 +27,16 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Eye:
-    """One detector, its network, and the cache of the network's answers (None: nothing is kept)."""
+    """One detector, its network, and the cache of the network's answers (None: nothing is kept).
+
+    `augment`: look at everything eight times, turned and mirrored, and average.
+    """
 
     detector: Detector
     bundle: Bundle
     engine: Engine
     cache: Cache | None
+    augment: bool = False
 
     def look(self, chip: Chip) -> Probabilities:
         """Segment a chip, or remember having done so.
@@ -43,11 +47,12 @@ class Eye:
             BundleMismatch: the model was not made for such imagery, whatever the cache still holds.
         """
         check_fit(chip, self.bundle)
-        key = f"probabilities/{self.bundle.identity}/{_digest(chip)}"
+        kind = "probabilities-augmented" if self.augment else "probabilities"
+        key = f"{kind}/{self.bundle.identity}/{_digest(chip)}"
         kept = self.cache.get(key) if self.cache else None
         steps = _decode(kept, len(self.bundle.card.classes), chip.valid.shape) if kept else None
         if steps is None:
-            values = segment(chip, self.bundle, self.engine).values
+            values = segment(chip, self.bundle, self.engine, augment=self.augment).values
             steps = np.rint(values.astype(np.float32) * 255).astype(np.uint8)
             if self.cache:
                 self.cache.put(key, _encode(steps))
@@ -58,14 +63,15 @@ class Eye:
     def judge(
         self,
         chip: Chip,
+        answer: Probabilities,
         features: Sequence[OsmFeature],
         removed: Sequence[OsmFeature],
         owned: tuple[float, float, float, float],
     ) -> list[Claim]:
-        """What the detector claims of a block; see `detectors.base.Scene` for the arguments."""
+        """What the detector claims of a block; `answer` is that of `look`, for the rest see `detectors.base.Scene`."""
         selected = [f for f in features if self.detector.selects(f.tags)]
         gone = [f for f in removed if self.detector.selects(f.tags)]
-        return self.detector.compare(Scene(chip, self.look(chip), selected, gone, owned))
+        return self.detector.compare(Scene(chip, answer, selected, gone, owned))
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,14 +118,20 @@ def open_eyes(config: Config, cache: Cache | None) -> list[Eye]:
     """The enabled detectors with their networks loaded.
 
     Raises:
-        ModelError: a bundle is broken or does not fit, or no engine runs here.
+        ModelError: a bundle is broken, does not fit or has seen the map, or no engine runs here.
     """
-    eyes = []
+    eyes, settings = [], config.detectors
     for detector in detectors_of(config):
-        bundle = Bundle.load(getattr(config.detectors, detector.name).model)
-        engine = open_engine(bundle, config.detectors.engine, config.detectors.threads)
+        bundle = Bundle.load(getattr(settings, detector.name).model)
+        if bundle.card.osm_bands:
+            raise BundleMismatch(
+                f"model {bundle.identity} was shown the map ({', '.join(bundle.card.osm_bands)}), so it cannot say "
+                f"whether the map is right; set detectors.{detector.name}.model to one that sees imagery only"
+            )
+        memory = config.data_dir if cache else None
+        engine = open_engine(bundle, settings.engine, settings.threads, memory=memory)
         log.info("%s sees through %s", detector.name, bundle.identity)
-        eyes.append(Eye(detector, bundle, engine, cache))
+        eyes.append(Eye(detector, bundle, engine, cache, settings.augment))
     return eyes
 
 

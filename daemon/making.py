@@ -1,4 +1,4 @@
-"""Commands for making models: train and evaluate."""
+"""Commands for making models: train, evaluate and qualify."""
 
 from __future__ import annotations
 
@@ -82,6 +82,23 @@ def train(config: Path, out: Path | None, data: Path | None, fold: int | None, f
         bundle = train_bundle(config, fold=one_fold, **settings)
     if bundle:
         click.echo(json.dumps(bundle.card.metrics, indent=1))
+
+
+@main.command()
+@click.argument("bundle", type=DIRECTORY)
+@click.option("--data", type=DIRECTORY, envvar="MAPGAP_DATA", required=True,
+              help="Where the data lies that its card names.  [env: MAPGAP_DATA]")
+def qualify(bundle: Path, data: Path) -> None:
+    """Measure BUNDLE (a directory) anew on this machine: scores, thresholds, and what bf16 and int8 lose.
+
+    A bundle without an 8-bit form gets one. A precision that loses too much is refused from then on; the card says
+    what was measured. The network itself stays as it is.
+    """
+    from detectors.segmentation import Bundle
+    from detectors.training.finishing import qualify as measure
+
+    set_up_log(Log())
+    click.echo(json.dumps(measure(Bundle.load(bundle), data).card.precisions, indent=1))
 
 
 def _numbers(text: str) -> tuple[int, ...]:

@@ -22,9 +22,9 @@ from contextlib import ExitStack, closing, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
-import numpy as np
 from psycopg2.extensions import cursor as Cursor
 
+from daemon.ahead import Ahead, tiles_with_imagery
 from daemon.backfill import Backfill
 from daemon.config import Config
 from daemon.db import Database
@@ -49,7 +49,7 @@ from daemon.osm.selection import require_selection
 from daemon.publish.files import write_files
 from daemon.replication import ChangeFile, Feed, Portion, check_succession
 from daemon.tiling.expiry import Expired, expire
-from daemon.tiling.grid import TILE_PX, Block, Tile, tile_at
+from daemon.tiling.grid import tile_at
 from daemon.tiling.queue import LeasedBlock, complete, fail, give_back, lease_blocks, mark_dirty
 from detectors.errors import ModelError
 
@@ -91,6 +91,7 @@ class Pipeline:
         self.feed = Feed.open(config, self.stop, self._resources)
         self.source = self.feed.main
         self.imagery = self._resources.enter_context(Imagery.open(config, self.stop))
+        self._ahead = self._resources.enter_context(closing(Ahead(self.imagery, config.tiling, lambda: self.eyes)))
         self.backfill = Backfill(config, db, self.imagery, self.store.area)
         self._eyes: list[Eye] | None = None
 
@@ -214,6 +215,7 @@ class Pipeline:
         tiling = self.config.tiling
         with self.db.transaction() as cursor:
             leased = lease_blocks(cursor, side=tiling.block, limit=1, worker=self.worker, now=_now(), config=tiling)
+            self._ahead.expect(cursor, _now())
         for one in leased:
             self._look_at(one)
         return bool(leased) and not self.stop.is_set()
@@ -238,14 +240,18 @@ class Pipeline:
 
     def _judge(self, leased: LeasedBlock) -> None:
         block, margin = leased.block, self.config.tiling.margin
-        chip = self.imagery.chip(block, margin)
+        sight = self._ahead.see(block)
+        chip = sight.chip
         seen = tiles_with_imagery(chip.valid, block, margin)
         with self.db.transaction() as cursor:
             position = self.store.position(cursor)
             features = self.store.features_in(cursor, block.lonlat(margin))
             removed = self.store.removed_in(cursor, block.lonlat(margin))
         eyes, area = self.eyes if seen else [], self.store.area
-        judged = [(eye.detector, eye.judge(chip, features, removed, block.lonlat())) for eye in eyes]
+        judged = [
+            (eye.detector, eye.judge(chip, answer, features, removed, block.lonlat()))
+            for eye, answer in zip(eyes, sight.answers, strict=True)
+        ]
         claims = [(who, [one for one in made if area is None or area.owns(one.geometry)]) for who, made in judged]
         with self.db.transaction() as cursor:
             now = _now()
@@ -319,24 +325,6 @@ class Pipeline:
 def _is_of_the_block(error: BaseException) -> bool:
     """Whether another block may fare better: not where database, model or disk are at fault, nor on a stop."""
     return isinstance(error, Exception) and not isinstance(error, (DatabaseError, ModelError, StorageFull, MemoryError))
-
-
-def tiles_with_imagery(valid: np.ndarray, block: Block, margin: int) -> frozenset[Tile]:
-    """The tiles of a block that have any pixel of imagery.
-
-    Args:
-        valid: bool [H, W] of the block's chip with its margin.
-        margin: pixels.
-    """
-    first = next(block.tiles())
-    return frozenset(
-        tile
-        for tile in block.tiles()
-        if valid[
-            margin + (tile.y - first.y) * TILE_PX : margin + (tile.y - first.y + 1) * TILE_PX,
-            margin + (tile.x - first.x) * TILE_PX : margin + (tile.x - first.x + 1) * TILE_PX,
-        ].any()
-    )
 
 
 def _touched(delta: Delta) -> tuple[list[tuple[float, float, float, float]], list[str]]:

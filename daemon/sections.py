@@ -240,10 +240,11 @@ class Building(Section):
 class Detectors(Section):
     """What looks at the ground."""
 
-    engine: Literal["auto", "openvino", "mxnet"] = knob(
-        "auto", "what runs the network; auto: MXNet on a GPU it sees, else OpenVINO"
+    engine: Literal["auto", "openvino", "onnx", "mxnet"] = knob(
+        "auto", "what runs the network; auto: the fastest here by a probe of two seconds, kept in data_dir"
     )
     threads: int = knob(0, "threads of the network; 0: as many as this process may use", "threads", ge=0)
+    augment: bool = knob(False, "look at everything eight times, turned and mirrored: a little surer, 8 times as slow")
     unknown_date: Literal["trust_osm", "trust_imagery"] = knob(
         "trust_osm", "imagery without a date: make no claim against what is mapped (trust_osm), or claim all the same"
     )

@@ -79,7 +79,8 @@ def test_the_lock_file_pins_exactly_and_names_no_host_or_path():
 
 
 def test_every_requirement_is_locked_within_its_range(setup, locked):
-    outside = [str(r) for r in wanted(setup, "test", "train") if locked.get(canonicalize_name(r.name)) not in r.specifier]
+    wanted_names = wanted(setup, "test", "train")
+    outside = [str(r) for r in wanted_names if locked.get(canonicalize_name(r.name)) not in r.specifier]
     assert outside == []
 
 

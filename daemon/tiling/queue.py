@@ -157,6 +157,13 @@ def lease_blocks(
     ]
 
 
+def next_block(cursor: Cursor, *, side: int, now: datetime) -> Block | None:
+    """The block that the next lease would take, without taking it: nobody else can until the transaction ends."""
+    cursor.execute(query("claim_blocks"), {"now": now, "side": side, "limit": 1, "window": (1 + CROWD) * side * side})
+    row = cursor.fetchone()
+    return Block(*row, side) if row else None
+
+
 def renew(cursor: Cursor, leased: LeasedBlock, now: datetime, config: Tiling) -> None:
     """Prolong a lease; long work calls this every now and then.
 

@@ -56,14 +56,14 @@ def evaluate(model: str | Path, *, data: Path, engine: str = "auto") -> dict[str
 
 
 def evaluate_bundle(bundle: Bundle, data: Path) -> Bundle:
-    """The bundle with its scores, and thresholds from held-out ground, written into its card.
+    """The bundle with its scores, and thresholds from held-out ground (else unseen places), written into its card.
 
     Scores of the training ground itself are left out.
     """
     engine = open_engine(bundle, precision=EXACT)
     scored = [one for one in _score_ground(bundle, Path(data), engine) if one.group != TRAINED_ON]
     scores = _records(scored)
-    held_out = [one.tally for one in scored if one.group == HELD_OUT]
+    held_out = [one.tally for one in scored if one.group == HELD_OUT] or [one.tally for one in scored]
     return bundle.with_card(
         metrics={**bundle.card.metrics, **scores},
         thresholds=measure_thresholds(held_out) if held_out else bundle.card.thresholds,

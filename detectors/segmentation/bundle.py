@@ -48,7 +48,8 @@ class Card(BaseModel):
         osm_bands: the last bands of the input are drawn from OSM and called so. A network that sees the map may not
             judge it: such a bundle is refused wherever map and ground are compared.
         stride: sides of the input must be multiples of it.
-        gsd_m: ground sample distance of the training; gsd_range_m: where the model may be used. Metres a pixel.
+        gsd_m: ground sample distance of the training; trained_range_m: of all that it was shown (empty: all of
+            gsd_range_m); gsd_range_m: where the model may be used, beyond the former by resampling. Metres a pixel.
         mean, std: normalisation a band in units of the input; done inside the network, here for the record
             and for filling no-data.
         footprint: weight of each class whose probabilities add up to that of "inside a building's outline".
@@ -73,6 +74,7 @@ class Card(BaseModel):
     stride: int = Field(16, ge=1, le=256)
     gsd_m: float = Field(gt=0)
     gsd_range_m: tuple[float, float]
+    trained_range_m: tuple[float, float] | tuple[()] = ()
     mean: tuple[float, ...]
     std: tuple[float, ...]
     footprint: dict[str, float] = Field(default_factory=dict)

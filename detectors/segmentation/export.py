@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import tempfile
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
@@ -17,8 +18,6 @@ from detectors.segmentation.networks import count_parameters, stride_of
 
 #: Exported and trained network may differ by this much in any probability.
 EXPORT_TOLERANCE = 1e-3
-#: A bundle runs in bfloat16, about twice as fast, if no more than this share of pixels changes its likeliest class.
-BF16_TOLERANCE = 0.005
 #: opset_import and ir_version of the file: what every engine of the last years reads.
 OPSET, IR_VERSION = 13, 8
 
@@ -51,6 +50,7 @@ def write_bundle(network, config, directory: Path, *, fold: int, sample: np.ndar
         stride=stride_of(model),
         gsd_m=model.gsd_m,
         gsd_range_m=model.gsd_range_m,
+        trained_range_m=trained_range(config),
         mean=model.mean,
         std=model.std,
         footprint={"building": 1.0, "border": 1.0} if {"building", "border"} <= set(model.classes) else {},
@@ -73,15 +73,13 @@ def write_bundle(network, config, directory: Path, *, fold: int, sample: np.ndar
     write_card(card, directory)
     bundle = Bundle.load(directory)
     difference = verify_export(bundle, sample)
-    disagreement = compare_bf16(bundle, sample)
-    return bundle.with_card(
-        architecture={
-            **card.architecture,
-            "export_difference": float(f"{difference:.2g}"),
-            "bf16_argmax_disagreement": float(f"{disagreement:.2g}"),
-        },
-        precision="bf16" if disagreement <= BF16_TOLERANCE else "f32",
-    )
+    return bundle.with_card(architecture={**card.architecture, "export_difference": float(f"{difference:.2g}")})
+
+
+def trained_range(config) -> tuple[float, float]:
+    """Resolutions that the network was shown, within those that it may be used at; metres a pixel."""
+    low, high = (config.model.gsd_m * scale for scale in config.crops.scale)
+    return max(low, config.model.gsd_range_m[0]), min(high, config.model.gsd_range_m[1])
 
 
 def verify_export(bundle: Bundle, sample: np.ndarray) -> float:
@@ -91,7 +89,7 @@ def verify_export(bundle: Bundle, sample: np.ndarray) -> float:
         BundleInvalid: it is more than EXPORT_TOLERANCE.
     """
     mxnet = MxnetEngine(bundle, gpu=False)
-    openvino = OpenvinoEngine(bundle, precision="f32")
+    openvino = OpenvinoEngine(bundle, precision="f32", exact=True)
     difference = max(
         float(np.abs(mxnet.run(part) - openvino.run(part)).max())
         for part in np.split(sample, len(sample))
@@ -101,16 +99,6 @@ def verify_export(bundle: Bundle, sample: np.ndarray) -> float:
             f"{bundle.directory}: ONNX and MXNet differ by {difference:.2g}, more than {EXPORT_TOLERANCE}"
         )
     return difference
-
-
-def compare_bf16(bundle: Bundle, sample: np.ndarray) -> float:
-    """Share of pixels whose likeliest class changes in bfloat16; 0 on machines that compute in float32 anyway."""
-    exact, rounded = (OpenvinoEngine(bundle, precision=precision) for precision in ("f32", "bf16"))
-    shares = [
-        (exact.run(part).argmax(axis=1) != rounded.run(part).argmax(axis=1)).mean()
-        for part in np.split(sample, len(sample))
-    ]
-    return float(np.mean(shares))
 
 
 def export_mxnet(network, bands: int, dtype: str, size: int, directory: Path) -> None:
@@ -149,8 +137,21 @@ def export_onnx(directory: Path, bands: int, dtype: str, classes: int, size: int
     _set_shape(model.graph.input[0], ("N", bands, "H", "W"))
     _set_shape(model.graph.output[0], ("N", classes, "H", "W"))
     del model.graph.value_info[:]
+    _place_corners(model, directory / SYMBOL)
     onnx.checker.check_model(model)
     onnx.save(model, str(directory / ONNX))
+
+
+def _place_corners(model, symbol: Path) -> None:
+    """MXNet's exporter writes `align_corners` for every bilinear enlargement, also for those that have it off."""
+    off = {
+        node["name"] for node in json.loads(symbol.read_text())["nodes"]
+        if node["op"] == "_contrib_BilinearResize2D" and node["attrs"].get("align_corners", "True") in ("False", "0")
+    }
+    for node in model.graph.node:
+        if node.op_type == "Resize" and off & {node.name, node.output[0]}:
+            (mode,) = (a for a in node.attribute if a.name == "coordinate_transformation_mode")
+            mode.s = b"half_pixel"
 
 
 def _provenance(config) -> tuple[dict, ...]:

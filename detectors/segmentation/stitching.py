@@ -11,6 +11,7 @@ from detectors.base import EARTH_RADIUS_M, Chip, Probabilities
 from detectors.errors import BundleMismatch
 from detectors.segmentation.bundle import Bundle
 from detectors.segmentation.engines import Engine
+from detectors.segmentation.resampling import factor_for, resample, restore
 
 #: A chip with both sides up to this is one window: a block of 4 x 4 tiles with its margin is.
 WINDOW_PX = 1280
@@ -21,16 +22,17 @@ OVERLAP_PX = 192
 RANGE_SLACK = 0.01
 
 
-def segment(chip: Chip, bundle: Bundle, engine: Engine, *, window: int = WINDOW_PX, overlap: int = OVERLAP_PX
-            ) -> Probabilities:
+def segment(chip: Chip, bundle: Bundle, engine: Engine, *, window: int = WINDOW_PX, overlap: int = OVERLAP_PX,
+            augment: bool = False) -> Probabilities:
     """Class probabilities of every pixel of a chip.
 
     Invalid pixels are shown to the network as the training's mean colour, and come back as background with
-    probability 1.
+    probability 1. Imagery finer or coarser than the training is resampled, and the answer brought back.
 
     Args:
         window: largest side given to the network at once; pixels, rounded down to the card's stride.
         overlap: pixels shared by neighbouring windows; less than half a window.
+        augment: average over the chip as it is, turned and mirrored: eight answers, at eight times the cost.
 
     Returns:
         float16 values [K, H, W] on the chip's grid.
@@ -40,27 +42,81 @@ def segment(chip: Chip, bundle: Bundle, engine: Engine, *, window: int = WINDOW_
     """
     card = bundle.card
     check_fit(chip, bundle)
+    factor = factor_for(chip.frame.gsd, card)
+    if factor != 1:
+        values = _look(resample(chip, factor), bundle, engine, window, overlap, augment)
+        values = restore(values, chip.valid.shape)
+    else:
+        values = _look(chip, bundle, engine, window, overlap, augment)
+    if not chip.valid.all():
+        nothing = ~chip.valid
+        for index, plane in enumerate(values):
+            plane[nothing] = index == bundle.background
+    return Probabilities(values, card.classes, bundle.identity)
+
+
+def _look(chip: Chip, bundle: Bundle, engine: Engine, window: int, overlap: int, augment: bool) -> np.ndarray:
+    """float16 [K, H, W] of a chip as it is; what lies under invalid pixels has no meaning."""
+    card = bundle.card
     height, width = chip.valid.shape
-    values = np.zeros((len(card.classes), height, width), dtype=np.float32)
-    if chip.valid.any():
-        step = card.stride
-        window = max(step, window // step * step)
-        fill = np.round(card.mean).astype(card.dtype)
-        pixels = np.where(chip.valid[..., None], chip.pixels, fill).transpose(2, 0, 1)
-        weights = np.zeros((height, width), dtype=np.float32)
-        for rows, columns in _windows(height, width, window, overlap, step):
-            if not chip.valid[rows, columns].any():
-                continue
-            part = _pad(pixels[:, rows, columns], step)
-            answer = engine.predict(part[None])[0].astype(np.float32)
-            size = (rows.stop - rows.start, columns.stop - columns.start)
-            weight = np.outer(_ramp(rows, height, overlap), _ramp(columns, width, overlap))
-            values[:, rows, columns] += answer[:, : size[0], : size[1]] * weight
-            weights[rows, columns] += weight
-        values /= np.maximum(weights, np.finfo(np.float32).tiny)
-    values[:, ~chip.valid] = 0
-    values[bundle.background, ~chip.valid] = 1
-    return Probabilities(values.astype(np.float16), card.classes, bundle.identity)
+    window = max(card.stride, window // card.stride * card.stride)
+    whole = np.s_[:height, :width]
+    if not chip.valid.any():
+        return np.zeros((len(card.classes), height, width), dtype=np.float16)
+    if height <= window and width <= window:  # nothing to blend: the network's answer as it comes
+        return _ask(engine, _batch(chip, bundle, whole), augment)[:, :height, :width]
+    return _blend(chip, bundle, engine, window, overlap, augment)
+
+
+def _blend(chip: Chip, bundle: Bundle, engine: Engine, window: int, overlap: int, augment: bool) -> np.ndarray:
+    """float16 [K, H, W] put together from overlapping windows; 0 where no window has any imagery."""
+    height, width = chip.valid.shape
+    values = np.zeros((len(bundle.card.classes), height, width), dtype=np.float32)
+    weights = np.zeros((height, width), dtype=np.float32)
+    for rows, columns in _windows(height, width, window, overlap, bundle.card.stride):
+        if not chip.valid[rows, columns].any():
+            continue
+        answer = _ask(engine, _batch(chip, bundle, (rows, columns)), augment)
+        weight = np.outer(_ramp(rows, height, overlap), _ramp(columns, width, overlap))
+        answer = answer[:, : rows.stop - rows.start, : columns.stop - columns.start]
+        values[:, rows, columns] += answer * weight
+        weights[rows, columns] += weight
+    values /= np.maximum(weights, np.finfo(np.float32).tiny)
+    return values.astype(np.float16)
+
+
+def _ask(engine: Engine, batch: np.ndarray, augment: bool) -> np.ndarray:
+    """float16 [K, H, W] for the one image of a batch."""
+    if not augment:
+        return engine.predict(batch)[0]
+    total = 0.0
+    for turns in range(4):
+        for mirrored in (False, True):
+            seen = np.rot90(batch[..., ::-1] if mirrored else batch, turns, axes=(2, 3))
+            answer = np.rot90(engine.predict(seen)[0], -turns, axes=(1, 2))
+            total = total + (answer[..., ::-1] if mirrored else answer).astype(np.float32)
+    return (total / 8).astype(np.float16)
+
+
+def _batch(chip: Chip, bundle: Bundle, part: tuple[slice, slice]) -> np.ndarray:
+    """A part of a chip as the network takes it: [1, C, h, w] of the card's type.
+
+    Invalid pixels have the mean colour, and what is missing to multiples of the stride is filled by repeating the last
+    row and column.
+    """
+    card = bundle.card
+    pixels, valid = chip.pixels[part], chip.valid[part]
+    height, width = valid.shape
+    batch = np.empty((1, card.bands, height + -height % card.stride, width + -width % card.stride), dtype=card.dtype)
+    nothing = None if valid.all() else ~valid
+    for band, mean in enumerate(card.mean):
+        plane = batch[0, band]
+        plane[:height, :width] = pixels[..., band]
+        if nothing is not None:
+            plane[:height, :width][nothing] = round(mean)
+        plane[height:, :width] = plane[height - 1, :width]
+        plane[:, width:] = plane[:, width - 1 : width]
+    return batch
 
 
 def check_fit(chip: Chip, bundle: Bundle) -> None:
@@ -119,9 +175,3 @@ def _ramp(extent: slice, length: int, overlap: int) -> np.ndarray:
         if extent.stop < length:
             weight[size - reach:] *= rise[::-1]
     return np.maximum(weight, 1e-4)
-
-
-def _pad(pixels: np.ndarray, step: int) -> np.ndarray:
-    """[C, H, W] widened below and right to multiples of `step` by repeating the last row and column."""
-    _, height, width = pixels.shape
-    return np.pad(pixels, ((0, 0), (0, -height % step), (0, -width % step)), mode="edge")

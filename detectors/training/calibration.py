@@ -127,7 +127,7 @@ def judge_claims(claims: Sequence[Claim], spoilt: SpoiltMap, frame: Frame) -> li
 def collect_samples(bundle: Bundle, data: Path, seeds: Sequence[int]) -> list[Sample]:
     """The samples of one fold's held-out ground, once for each seed."""
     config = TrainingConfig.model_validate(bundle.card.training["config"])
-    engine = open_engine(bundle)
+    engine = open_engine(bundle, precision="f32")
     detector = BuildingDetector(BuildingSettings(confidence=0.0, trust_undated_imagery=True))
     samples: list[Sample] = []
     for source in config.sources:

@@ -6,11 +6,12 @@ Crop number n of a seed is always the same, whatever was drawn before it and by 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
-from detectors.datasets import Place
+from detectors.datasets import Place, read_source
 from detectors.errors import DatasetInvalid
 from detectors.training.augmentation import recolour
 from detectors.training.config import TrainingConfig
@@ -86,3 +87,10 @@ class CropSampler:
         pixels, target, weight, drawn = ground.cut(self.config, to_place, map_random)
         pixels = np.dstack([recolour(pixels, self.config.colour, random), drawn])
         return np.ascontiguousarray(pixels.transpose(2, 0, 1)), target, weight
+
+
+def training_places(config: TrainingConfig, data: Path) -> list[Place]:
+    """The places with use = "train"."""
+    return [
+        place for source in config.sources if source.use == "train" for place in read_source(data, source)
+    ]

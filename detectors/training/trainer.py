@@ -8,16 +8,15 @@ from typing import Any
 
 import numpy as np
 
-from detectors.datasets import Place, equator_bounds, read_source
-from detectors.datasets.osm_bands import with_osm_bands
+from detectors.datasets import Place, equator_bounds
 from detectors.errors import DatasetInvalid, EngineUnavailable
-from detectors.evaluation.scoring import evaluate_bundle, record_folds
+from detectors.evaluation.scoring import record_folds
 from detectors.segmentation.bundle import CARD, Bundle
-from detectors.segmentation.export import write_bundle
 from detectors.segmentation.mxnet_runtime import gpu_count, load_mxnet
 from detectors.training.checkpoint import Checkpoint
 from detectors.training.config import TrainingConfig
-from detectors.training.crops import CropSampler
+from detectors.training.crops import CropSampler, training_places
+from detectors.training.finishing import finish
 from detectors.training.loop import fit
 from detectors.training.rendered import draw_town
 from detectors.training.team import Team
@@ -77,9 +76,7 @@ def train(config_path: Path, *, data: Path, out: Path, fold: int = -1, steps: in
     team.leave()
     if not first:
         return None
-    bundle = write_bundle(fitted.network, config, out, fold=fold, sample=_sample(config, places))
-    bundle = bundle.with_card(training={**bundle.card.training, "course": dict(fitted.summary)})
-    bundle = evaluate_bundle(bundle, Path(data))
+    bundle = finish(fitted.network, config, sampler, out, fold=fold, data=Path(data), course=fitted.summary)
     Checkpoint.remove(out)
     return bundle
 
@@ -153,13 +150,6 @@ def _with_steps(config: TrainingConfig, steps: int | None) -> TrainingConfig:
     return config.model_copy(update={"optimiser": config.optimiser.model_copy(update={"steps": steps})})
 
 
-def training_places(config: TrainingConfig, data: Path) -> list[Place]:
-    """The places with use = "train"."""
-    return [
-        place for source in config.sources if source.use == "train" for place in read_source(data, source)
-    ]
-
-
 def rendered_places(config: TrainingConfig, fold: int) -> list[Place]:
     """The drawn towns that a training sees; bounds lie at the equator, where mercator metres are true metres."""
     settings = config.rendered
@@ -175,18 +165,3 @@ def rendered_places(config: TrainingConfig, fold: int) -> list[Place]:
         ))
     return places
 
-
-def _sample(config: TrainingConfig, places: Sequence[Place]) -> np.ndarray:
-    """Real pixels uint8 [N, C, S, S] on which the exported model is compared with the trained one."""
-    size = config.crops.size
-    cuts = []
-    for place in places:
-        if config.model.osm_bands:
-            place = with_osm_bands(place, config.model.osm_bands, config.osm.omission, config.seed)
-        height, width = place.valid.shape
-        if height >= size and width >= size:
-            for row, column in ((0, 0), ((height - size) // 2, (width - size) // 2), (height - size, width - size)):
-                cuts.append(place.pixels[row : row + size, column : column + size].transpose(2, 0, 1))
-    if not cuts:
-        raise DatasetInvalid(f"no training place is as large as a crop, {size} x {size} px")
-    return np.stack(cuts)

@@ -116,7 +116,7 @@ WRONG: list[tuple[dict[str, Any], str, str, str]] = [
     ({"imagery": {"name": "x"}}, "imagery", "", "tuple"),
     ({"imagery": [{k: v for k, v in SOURCE.items() if k != "url"}]}, "imagery[0].url", "", "required but not given"),
     ({"detectors": {"building": {"gone": 1.0}}}, "detectors.building.gone", "1.0", "less than 1"),
-    ({"detectors": {"engine": "tf"}}, "detectors.engine", "'tf'", "'auto', 'openvino' or 'mxnet'"),
+    ({"detectors": {"engine": "tf"}}, "detectors.engine", "'tf'", "'auto', 'openvino', 'onnx' or 'mxnet'"),
     ({"log": {"level": "loud"}}, "log.level", "'loud'", "'debug'"),
     ({"data_dir": "a\0b"}, "data_dir", "", "NUL"),
     ({"database": {"password": "hunter2"}}, "database.password", "", "unknown key"),

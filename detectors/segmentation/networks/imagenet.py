@@ -18,6 +18,8 @@ import numpy as np
 from detectors.errors import DatasetInvalid
 from detectors.segmentation.networks.lite0 import STAGES
 
+#: What has been learned already moves at this share of the learning rate, so that it is not forgotten at once.
+KNOWN_RATE = 0.3
 MAGIC = 0x1950A86A20F9469CFC6C
 TYPES = {"FloatStorage": np.dtype("<f4"), "LongStorage": np.dtype("<i8")}
 #: What becomes of the names of a batch normalisation.
@@ -42,6 +44,7 @@ def load_lite0(encoder, context) -> None:
             )
         parameter.set_data(arrays[name])
         parameter.reset_ctx(context)
+        parameter.lr_mult = KNOWN_RATE
 
 
 def weights_path() -> Path:

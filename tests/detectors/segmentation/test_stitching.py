@@ -112,3 +112,23 @@ def test_windows_cover_everything_and_start_on_the_stride(length, window, overla
         assert start % 16 == 0
         covered[start : start + window] = True
     assert covered.all() and starts == sorted(set(starts))
+
+
+def test_turned_and_mirrored_looks_are_averaged(tiny_bundle, engine):
+    """Whichever way a chip lies, the averaged answer lies the same way; a single answer does not quite."""
+    pixels = town(64, 96)
+    found = planes(segment(chip(pixels), tiny_bundle, engine, augment=True))
+    assert found.shape == (3, 64, 96)
+    np.testing.assert_allclose(found.sum(axis=0), 1, atol=5e-3)
+    for turns, mirrored in ((1, False), (2, True), (0, True)):
+        turned = np.rot90(pixels[:, ::-1] if mirrored else pixels, turns)
+        back = np.rot90(planes(segment(chip(turned), tiny_bundle, engine, augment=True)), -turns, axes=(1, 2))
+        np.testing.assert_allclose(back[..., ::-1] if mirrored else back, found, atol=2e-3)
+    single = planes(segment(chip(pixels), tiny_bundle, engine))
+    assert 0 < np.abs(found - single).mean() < 0.05
+
+
+def test_a_chip_in_one_window_is_the_engines_own_answer(tiny_bundle, engine):
+    pixels = town(128, 64)
+    found = segment(chip(pixels), tiny_bundle, engine).values
+    assert np.array_equal(found, engine.predict(pixels.transpose(2, 0, 1)[None])[0])
