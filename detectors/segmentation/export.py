@@ -79,7 +79,7 @@ def write_bundle(network, config, directory: Path, *, fold: int, sample: np.ndar
 def trained_range(config) -> tuple[float, float]:
     """Resolutions that the network was shown, within those that it may be used at; metres a pixel."""
     low, high = (config.model.gsd_m * scale for scale in config.crops.scale)
-    return max(low, config.model.gsd_range_m[0]), min(high, config.model.gsd_range_m[1])
+    return round(max(low, config.model.gsd_range_m[0]), 4), round(min(high, config.model.gsd_range_m[1]), 4)
 
 
 def verify_export(bundle: Bundle, sample: np.ndarray) -> float:

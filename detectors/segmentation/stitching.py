@@ -141,7 +141,8 @@ def check_fit(chip: Chip, bundle: Bundle) -> None:
     if not low * (1 - RANGE_SLACK) <= gsd <= high * (1 + RANGE_SLACK):
         around = 2 * math.pi * EARTH_RADIUS_M * chip.frame.scale / 256
         fitting = [z for z in range(25) if low <= around / 2**z <= high]
-        advice = f"set tiling.zoom = {fitting[-1]}" if fitting else "use a model trained at this resolution"
+        best = min(fitting, key=lambda z: abs(math.log(around / 2**z / card.gsd_m)), default=None)
+        advice = "use a model trained at this resolution" if best is None else f"set tiling.zoom = {best}"
         raise BundleMismatch(
             f"imagery {chip.source} comes at {gsd:.2f} m a pixel, model {bundle.identity} works at "
             f"{low:g} to {high:g} m; {advice}"
