@@ -20,9 +20,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from detectors.errors import ModelError
+from detectors.errors import BundleInvalid, ModelError
 from detectors.segmentation.bundle import Bundle, Card
-from detectors.segmentation.engines.base import Engine
+from detectors.segmentation.engines.base import Engine, first_line
 from detectors.segmentation.mxnet_runtime import usable_cpus
 
 log = logging.getLogger(__name__)
@@ -82,7 +82,7 @@ def fastest(
         costs: seconds that must be left before a candidate is opened.
 
     Raises:
-        ModelError: none of them can be opened; that of the first.
+        ModelError: none of them can be opened and run; that of the first.
     """
     begun = clock()
     speeds: dict[str, float | None] = dict.fromkeys(map(str, candidates))
@@ -94,14 +94,14 @@ def fastest(
             continue
         try:
             engine = open_one(candidate)
+            left = begun + budget - clock()
+            if best is not None and left <= 0:
+                continue
+            seconds = _time(engine, card, clock() + left / (len(candidates) - number), clock)
         except ModelError as error:
             log.info("%s takes no part: %s", candidate, error)
             failure = failure or error
             continue
-        left = begun + budget - clock()
-        if best is not None and left <= 0:
-            continue
-        seconds = _time(engine, card, clock() + left / (len(candidates) - number), clock)
         speeds[str(candidate)] = round(_tile(card) ** 2 / 256**2 / seconds, 1)
         if best is None or seconds < best[0]:
             best = seconds, engine, candidate
@@ -115,7 +115,13 @@ def _time(engine: Engine, card: Card, until: float, clock: Callable[[], float]) 
     """Seconds for one tile: the shortest of a few rounds."""
     side = _tile(card)
     tile = np.random.default_rng(0).integers(0, 256, (1, card.bands, side, side)).astype(card.dtype)
-    engine.predict(tile)  # the first call prepares
+    try:
+        engine.predict(tile)  # the first call prepares
+    except Exception as error:  # those of three libraries have no common root
+        raise BundleInvalid(
+            f"{engine.bundle.directory}: its card says that it takes {card.bands} bands of {card.dtype}, but "
+            f"{engine.name} cannot run that: {first_line(error)}"
+        ) from error
     shortest = float("inf")
     for _ in range(ROUNDS):
         begun = clock()
