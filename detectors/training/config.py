@@ -38,6 +38,8 @@ class Model(Section):
     #: Normalisation in units of the input, one number a band.
     mean: tuple[float, ...] = (112.0, 112.0, 106.0)
     std: tuple[float, ...] = (56.0, 54.0, 54.0)
+    #: Besides, each window by itself: for imagery whose light differs from date to date more than its ground.
+    standardise: bool = False
     #: Width of the class "border", inside the outline of each building; pixels.
     border_px: int = Field(2, ge=1, le=8)
     limits: tuple[str, ...] = ()

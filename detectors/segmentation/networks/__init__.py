@@ -39,23 +39,25 @@ def build(model, context=None):
 
     mx = load_mxnet()
     context = context or mx.cpu()
-    classes = len(model.classes)
+    from detectors.segmentation.networks.blocks import Normalise
+
+    classes, normalise = len(model.classes), Normalise(model.mean, model.std, model.standardise)
     if model.network == "unet":
         from detectors.segmentation.networks.unet import unet
 
-        network = unet(model.bands, classes, model.widths, model.mean, model.std)
+        network = unet(normalise, classes, model.widths)
     elif model.network == "lite0-unet":
         from detectors.segmentation.networks.lite0 import lite0_unet
 
-        network = lite0_unet(model.bands, classes, model.widths, model.mean, model.std)
+        network = lite0_unet(normalise, classes, model.widths)
     elif model.network == "fcn-resnet50":
         from detectors.segmentation.networks.fcn import fcn_resnet50
 
-        network = fcn_resnet50(model.bands, classes, model.mean, model.std)
+        network = fcn_resnet50(normalise, classes)
     else:
         from detectors.segmentation.networks.fusion import fusion_unet
 
-        network = fusion_unet(model.bands, len(model.osm_bands), classes, model.widths, model.mean, model.std)
+        network = fusion_unet(normalise, len(model.osm_bands), classes, model.widths)
     network.initialize(mx.init.Xavier(rnd_type="gaussian", factor_type="in", magnitude=2), ctx=context)
     if model.network == "lite0-unet" and model.pretrained:
         from detectors.segmentation.networks.imagenet import load_lite0

@@ -11,19 +11,32 @@ from detectors.segmentation.mxnet_runtime import load_mxnet
 mx = load_mxnet()
 nn = mx.gluon.nn
 
+#: Variance below which a picture counts as even: its noise is not blown up.
+EVEN = 0.01
+
 
 class Normalise(mx.gluon.HybridBlock):
-    """Pixels of any type -> float32 with mean 0 and deviation 1 a band."""
+    """Pixels of any type -> float32 with about mean 0 and deviation 1 a band.
 
-    def __init__(self, mean: Sequence[float], std: Sequence[float]) -> None:
+    `standardise`: besides, every picture by itself is brought to exactly that. What differs between dates then is no
+    longer the season's light or the haze, but also no longer how bright the place as a whole is.
+    """
+
+    def __init__(self, mean: Sequence[float], std: Sequence[float], standardise: bool = False) -> None:
         super().__init__(prefix="normalise_")
-        shape = (1, len(mean), 1, 1)
+        assert len(mean) == len(std)
+        self.bands = len(mean)
+        shape = (1, self.bands, 1, 1)
         with self.name_scope():
             self.mean = self.params.get_constant("mean", mx.nd.array(np.reshape(mean, shape)))
             self.scale = self.params.get_constant("scale", mx.nd.array(1 / np.reshape(std, shape)))
+            self.each = None
+            if standardise:
+                self.each = nn.InstanceNorm(epsilon=EVEN, center=False, scale=False, in_channels=self.bands)
 
     def hybrid_forward(self, F, x, mean, scale):
-        return F.broadcast_mul(F.broadcast_sub(F.cast(x, dtype="float32"), mean), scale)
+        x = F.broadcast_mul(F.broadcast_sub(F.cast(x, dtype="float32"), mean), scale)
+        return self.each(x) if self.each else x
 
 
 class Decoder(mx.gluon.HybridBlock):

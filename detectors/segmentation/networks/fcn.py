@@ -6,17 +6,15 @@ The features at 1/32, 1/16 and 1/8 are each scored by a 1x1 convolution and summ
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 from detectors.segmentation.networks.blocks import Normalise, mx, nn
 
 
 class FcnResNet50(mx.gluon.HybridBlock):
-    def __init__(self, classes: int, mean: Sequence[float], std: Sequence[float]) -> None:
+    def __init__(self, normalise: Normalise, classes: int) -> None:
         super().__init__(prefix="fcn_")
         self._classes = classes
         with self.name_scope():
-            self.normalise = Normalise(mean, std)
+            self.normalise = normalise
             self.features = mx.gluon.model_zoo.vision.resnet50_v1(pretrained=False).features
             self.scores = nn.HybridSequential(prefix="score_")
             for name in ("eighth", "sixteenth", "thirty_second"):
@@ -40,11 +38,6 @@ class FcnResNet50(mx.gluon.HybridBlock):
         return F.contrib.BilinearResize2D(x, scale_height=factor, scale_width=factor, mode="size", align_corners=False)
 
 
-def fcn_resnet50(bands: int, classes: int, mean: Sequence[float], std: Sequence[float]):
-    """An uninitialised network that gives logits; 23.5 million weights.
-
-    Args:
-        mean, std: one number a band in units of the input.
-    """
-    assert len(mean) == len(std) == bands
-    return FcnResNet50(classes, mean, std)
+def fcn_resnet50(normalise: Normalise, classes: int):
+    """An uninitialised network that gives logits; 23.5 million weights."""
+    return FcnResNet50(normalise, classes)

@@ -13,12 +13,11 @@ from detectors.segmentation.networks.blocks import Decoder, Normalise, convoluti
 
 
 class FusionUNet(mx.gluon.HybridBlock):
-    def __init__(self, osm_bands: int, classes: int, widths: Sequence[int], mean: Sequence[float],
-                 std: Sequence[float]) -> None:
+    def __init__(self, normalise: Normalise, osm_bands: int, classes: int, widths: Sequence[int]) -> None:
         super().__init__(prefix="fusion_")
-        self._optical = len(mean) - osm_bands
+        self._optical = normalise.bands - osm_bands
         with self.name_scope():
-            self.normalise = Normalise(mean, std)
+            self.normalise = normalise
             self.optical = nn.HybridSequential(prefix="optical_")
             self.osm = nn.HybridSequential(prefix="osm_")
             for level, width in enumerate(widths):
@@ -44,13 +43,12 @@ class FusionUNet(mx.gluon.HybridBlock):
         return self.head(self.decoder(deepest, *skips))
 
 
-def fusion_unet(bands: int, osm_bands: int, classes: int, widths: Sequence[int], mean: Sequence[float],
-                std: Sequence[float]):
+def fusion_unet(normalise: Normalise, osm_bands: int, classes: int, widths: Sequence[int]):
     """An uninitialised network that gives logits.
 
     Args:
-        bands: all channels of the input; the last `osm_bands` of them are drawn from OSM.
+        normalise: of all channels of the input; the last `osm_bands` of them are drawn from OSM.
         widths: channels of each level, from full resolution down, in both encoders.
     """
-    assert len(mean) == len(std) == bands and 0 < osm_bands < bands
-    return FusionUNet(osm_bands, classes, widths, mean, std)
+    assert 0 < osm_bands < normalise.bands
+    return FusionUNet(normalise, osm_bands, classes, widths)

@@ -102,12 +102,11 @@ class Lite0(mx.gluon.HybridBlock):
 
 
 class Lite0UNet(mx.gluon.HybridBlock):
-    def __init__(self, bands: int, classes: int, widths: Sequence[int], mean: Sequence[float], std: Sequence[float]
-                 ) -> None:
+    def __init__(self, normalise: Normalise, classes: int, widths: Sequence[int]) -> None:
         super().__init__(prefix="lite0unet_")
         with self.name_scope():
-            self.normalise = Normalise(mean, std)
-            self.encoder = Lite0(bands)
+            self.normalise = normalise
+            self.encoder = Lite0(normalise.bands)
             # The encoder begins with a halving: walls a pixel wide need eyes of their own.
             self.detail = convolutions(widths[0], 1, "detail_")
             self.decoder = Decoder(widths)
@@ -119,14 +118,12 @@ class Lite0UNet(mx.gluon.HybridBlock):
         return self.head(self.decoder(deepest, self.detail(x), *skips))
 
 
-def lite0_unet(bands: int, classes: int, widths: Sequence[int], mean: Sequence[float], std: Sequence[float]):
+def lite0_unet(normalise: Normalise, classes: int, widths: Sequence[int]):
     """An uninitialised U-Net over EfficientNet-Lite0, giving logits.
 
     Args:
         widths: channels of the decoder at 1/1, 1/2, 1/4 and 1/8.
-        mean, std: one number a band in units of the input.
     """
-    assert len(mean) == len(std) == bands
     if len(widths) != len(LAST_OF_LEVEL):
         raise ValueError(f"lite0-unet: widths has {len(widths)} numbers, needs {len(LAST_OF_LEVEL)}")
-    return Lite0UNet(bands, classes, widths, mean, std)
+    return Lite0UNet(normalise, classes, widths)

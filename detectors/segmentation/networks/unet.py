@@ -28,10 +28,10 @@ class Encoder(mx.gluon.HybridBlock):
 
 
 class UNet(mx.gluon.HybridBlock):
-    def __init__(self, classes: int, widths: Sequence[int], mean: Sequence[float], std: Sequence[float]) -> None:
+    def __init__(self, normalise: Normalise, classes: int, widths: Sequence[int]) -> None:
         super().__init__(prefix="unet_")
         with self.name_scope():
-            self.normalise = Normalise(mean, std)
+            self.normalise = normalise
             self.encoder = Encoder(widths)
             self.decoder = Decoder(widths[:-1])
             self.head = nn.Conv2D(classes, 1, prefix="head_")
@@ -41,14 +41,12 @@ class UNet(mx.gluon.HybridBlock):
         return self.head(self.decoder(deepest, *skips))
 
 
-def unet(bands: int, classes: int, widths: Sequence[int], mean: Sequence[float], std: Sequence[float]):
+def unet(normalise: Normalise, classes: int, widths: Sequence[int]):
     """An uninitialised U-Net that gives logits.
 
     Args:
-        bands: channels of the input, any number.
+        normalise: of any number of bands.
         classes: planes of the output.
         widths: channels of each level, from full resolution down.
-        mean, std: one number a band in units of the input.
     """
-    assert len(mean) == len(std) == bands
-    return UNet(classes, widths, mean, std)
+    return UNet(normalise, classes, widths)

@@ -91,6 +91,19 @@ def test_a_damaged_file_of_weights_is_named(tmp_path, damage):
         read_state(broken)
 
 
+@pytest.mark.parametrize("network", NETWORKS)
+def test_standardised_each_picture_counts_by_itself_whatever_its_light(network):
+    mx = load_mxnet()
+    settings = model(network).model_copy(update={"standardise": True})
+    block, side = build(settings), stride_of(settings)
+    dim = np.random.default_rng(5).integers(0, 100, (1, settings.bands, 2 * side, 2 * side))
+    bright = 2 * dim + 40
+    answers = [block(mx.nd.array(pixels, dtype="uint8")).asnumpy() for pixels in (dim, bright)]
+    np.testing.assert_allclose(*answers, atol=0.05 * np.abs(answers[0]).max() + 1e-3)
+    both = block(mx.nd.array(np.concatenate([dim, bright]), dtype="uint8")).asnumpy()
+    np.testing.assert_allclose(both, np.concatenate(answers), atol=1e-3)
+
+
 def test_fusion_reads_the_map_in_its_last_bands():
     mx = load_mxnet()
     block = build(model("fusion-unet"))

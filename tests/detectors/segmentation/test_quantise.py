@@ -62,8 +62,10 @@ def truth_score(tiles: np.ndarray):
     return score
 
 
-@pytest.mark.parametrize(("network", "dtype"), [*((name, "uint8") for name in NETWORKS), ("lite0-unet", "uint16")])
-def test_every_network_says_the_same_on_every_engine(tmp_path, network, dtype):
+@pytest.mark.parametrize(("network", "dtype", "standardise"), [
+    *((name, "uint8", False) for name in NETWORKS), ("lite0-unet", "uint16", False), ("unet", "uint16", True),
+])
+def test_every_network_says_the_same_on_every_engine(tmp_path, network, dtype, standardise):
     fused = network == "fusion-unet"
     bands = 5 if fused else 4
     scale = 1 if dtype == "uint8" else 100
@@ -71,7 +73,7 @@ def test_every_network_says_the_same_on_every_engine(tmp_path, network, dtype):
         name="untrained", network=network, pretrained=False, bands=bands, dtype=dtype,
         osm_bands=("building", "building_distance") if fused else (),
         widths=(8, 8, 16, 16) if network == "lite0-unet" else (8, 16, 16), mean=(80.0 * scale,) * bands,
-        std=(40.0 * scale,) * bands,
+        std=(40.0 * scale,) * bands, standardise=standardise,
     )
     tiles = town(2, bands, dtype)
     bundle = untrained(model, tmp_path, tiles)
