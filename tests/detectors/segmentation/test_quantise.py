@@ -85,9 +85,10 @@ def test_every_network_says_the_same_on_every_engine(tmp_path, network, dtype, s
     bundle = quantise(bundle, tiles)
     answers = [engine(bundle, precision="int8", forced=True).predict(tiles) for engine in (OpenvinoEngine, OnnxEngine)]
     exact, rounded = (answer.astype(np.float32) for answer in answers)
-    # What two programs make of the same file is the same; where logits are as large as in an untrained ResNet, a pixel
-    # between two classes may jump.
-    assert (exact.argmax(axis=1) == rounded.argmax(axis=1)).mean() > (0.8 if network == "fcn-resnet50" else 0.95)
+    # What two programs make of the same file is the same; but untrained networks have no opinion, and a pixel between
+    # two classes may jump, most of all where logits are as large as in a ResNet.
+    assert (exact.argmax(axis=1) == rounded.argmax(axis=1)).mean() > 0.8
+    assert np.abs(exact - rounded).mean() < (0.25 if network == "fcn-resnet50" else 0.05)
     assert np.abs(rounded - planes).mean() < (0.25 if network == "fcn-resnet50" else 0.05)
 
 
