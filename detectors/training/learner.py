@@ -47,7 +47,7 @@ class Learner:
         self.rounds = 1
         self._prepare()
         self._trainer = mx.gluon.Trainer(network.collect_params(), "adam", {"learning_rate": config.optimiser.rate},
-                                         kvstore=team.store or "device", update_on_kvstore=False)
+                                         kvstore=None if team.store else "device", update_on_kvstore=False)
         self._scaled = precision == "float16"
         if self._scaled:
             from mxnet.contrib import amp
@@ -55,6 +55,11 @@ class Learner:
             amp.init_trainer(self._trainer)
         named = network.collect_params()
         self._trained = [p for p in named.values() if p.grad_req != "null"]
+        if team.store:
+            # Only gradients travel: all workers begin with the same weights. The trainer would send its weights under
+            # the same keys, and gradients that are pushed early would be fetched as weights by a worker that is late.
+            for key, parameter in enumerate(self._trained):
+                team.store.init(key, mx.nd.zeros_like(parameter.list_grad()[0]))
         self._decayed = [p for name, p in named.items() if name.endswith("weight") and p.grad_req != "null"]
 
     def step(self, batch: Batch, rate: float, number: int = 0) -> float:
@@ -71,7 +76,7 @@ class Learner:
         loss = self._team.add(self._gradients(mixed))
         if not math.isfinite(loss):
             raise DatasetInvalid(f"the loss is {loss}: lower optimiser.rate, set optimiser.clip, check the data")
-        self._trainer.allreduce_grads()
+        self._add_up()
         if settings.clip:
             self._clip(settings.clip)
         for parameter in self._decayed:
@@ -80,6 +85,15 @@ class Learner:
         self._trainer.set_learning_rate(rate)
         self._trainer.update(1)
         return loss
+
+    def _add_up(self) -> None:
+        """Make each gradient the sum over all devices of all workers."""
+        if not self._team.store:
+            self._trainer.allreduce_grads()
+            return
+        for key, parameter in enumerate(self._trained):
+            gradients = parameter.list_grad()
+            self._team.store.pushpull(key, gradients, out=gradients, priority=-key)
 
     def release(self) -> None:
         """Let go of the kvstore, so that a team can part."""
