@@ -11,12 +11,11 @@ import numpy as np
 from detectors.errors import BundleInvalid, EngineUnavailable
 from detectors.segmentation.bundle import ONNX_INT8, PRECISIONS, Bundle
 from detectors.segmentation.engines import Engine, MxnetEngine, OnnxEngine, OpenvinoEngine
+from detectors.segmentation.export import EXPORT_TOLERANCE
 from detectors.segmentation.quantise import quantise
 
 log = logging.getLogger(__name__)
 
-#: Probabilities in float32 may differ by this much from those of MXNet.
-F32_TOLERANCE = 1e-3
 #: Points of F1 (hundredths) that a precision may lose against float32.
 POINTS_TO_LOSE = {"bf16": 0.5, "int8": 1.0}
 #: The fastest first. Measured on CPUs with the instructions for it; on others they are no slower than float32, but for
@@ -36,7 +35,7 @@ def verify_precisions(bundle: Bundle, score: Callable[[Engine], float], sample: 
             compared on.
 
     Raises:
-        BundleInvalid: ONNX and MXNet differ by more than F32_TOLERANCE in float32.
+        BundleInvalid: ONNX and MXNet differ by more than EXPORT_TOLERANCE in float32.
         EngineUnavailable: neither OpenVINO nor ONNX Runtime is installed, or MXNet is not.
         BundleMismatch: the sample does not fit the bundle.
     """
@@ -49,8 +48,10 @@ def verify_precisions(bundle: Bundle, score: Callable[[Engine], float], sample: 
     reference = MxnetEngine(bundle, gpu=False)
     truth = [reference.run(tile[None]) for tile in sample]
     difference, _ = _compare(exact, sample, truth)
-    if not difference <= F32_TOLERANCE:
-        raise BundleInvalid(f"{bundle.directory}: ONNX and MXNet differ by {difference:.2g}, more than {F32_TOLERANCE}")
+    if not difference <= EXPORT_TOLERANCE:
+        raise BundleInvalid(
+            f"{bundle.directory}: ONNX and MXNet differ by {difference:.2g}, more than {EXPORT_TOLERANCE}"
+        )
     base = score(exact)
     records: dict[str, dict[str, Any]] = {
         "f32": {"f1": round(base, 4), "allowed": True, "max_difference": float(f"{difference:.2g}")}
