@@ -22,6 +22,7 @@ from daemon.osm import AreaOfInterest, Origin, Osm2pgsqlStore, OsmStore
 from daemon.replication import ReplicationSource
 from daemon.tiling.grid import ground_sample_distance
 from detectors.errors import BundleMismatch, ModelError
+from detectors.registry import registry
 
 #: Less free space than this is worth a warning, bytes.
 SCARCE = 2 * 1024**3
@@ -138,7 +139,8 @@ def _imagery(config: Config) -> str:
 def _model(config: Config) -> str:
     eyes = open_eyes(config, cache=None)
     if not eyes:
-        raise ConfigError("detectors", ["building.enabled: false; no detector is enabled, nothing can be found"])
+        hint = "set detectors.building.enabled = true"
+        raise ConfigError("detectors", [f"no detector is enabled, nothing can be found; {hint}"])
     area = AreaOfInterest.of(config.area)
     for eye in eyes:
         if eye.bundle.card.bands != BANDS:
@@ -156,7 +158,8 @@ def _model(config: Config) -> str:
                     f"tiling.zoom {config.tiling.zoom} shows {gsd:.2f} m a pixel there; {eye.bundle.identity} was made "
                     f"for {low} to {high} m: set tiling.zoom = {better}"
                 )
-    return ", ".join(f"{eye.detector.name}: {eye.bundle.identity} on {eye.engine.name}" for eye in eyes)
+    told = [f"{eye.detector.name}: {eye.bundle.identity} on {eye.engine.name}" for eye in eyes]
+    return ", ".join([*told, *(f"plug-in {name} cannot be used: {why}" for name, why in registry().broken.items())])
 
 
 def _writable(directory: Path, key: str) -> int:

@@ -17,8 +17,8 @@ import numpy as np
 from daemon.config import Config
 from daemon.imagery.cache import Cache
 from detectors.base import Chip, Claim, Detector, OsmFeature, Probabilities, Scene, Shape
-from detectors.building import BuildingDetector, BuildingSettings
 from detectors.errors import BundleMismatch
+from detectors.registry import registry
 from detectors.segmentation import Bundle, Engine, open_engine, segment
 from detectors.segmentation.stitching import check_fit
 
@@ -100,18 +100,11 @@ class Interest:
 
 def detectors_of(config: Config) -> list[Detector]:
     """The enabled detectors, without their networks: enough to know which OSM objects matter."""
-    settings = config.detectors
-    detectors: list[Detector] = []
-    if settings.building.enabled:
-        detectors.append(
-            BuildingDetector(
-                BuildingSettings(
-                    **settings.building.model_dump(exclude={"enabled", "model"}),
-                    trust_undated_imagery=settings.unknown_date == "trust_imagery",
-                )
-            )
-        )
-    return detectors
+    trusts = config.detectors.unknown_date == "trust_imagery"
+    return [
+        registry().plugins[name].make(trust_undated_imagery=trusts, **table.model_dump(exclude={"enabled", "model"}))
+        for name, table in config.detectors.running.items()
+    ]
 
 
 def open_eyes(config: Config, cache: Cache | None) -> list[Eye]:

@@ -7,7 +7,7 @@ import os
 from datetime import date
 from pathlib import Path
 
-from daemon.config import Area, Bbox, Building, Client, Config, Imagery, Tiling, parse, render
+from daemon.config import Area, Bbox, Client, Config, Detectors, Imagery, Tiling, parse, render
 from daemon.errors import ConfigError
 from daemon.tiling.grid import ground_sample_distance
 from detectors.segmentation import Bundle
@@ -48,7 +48,7 @@ def first_config(
 
 def _fitting_zoom(lat: float) -> int:
     """The zoom whose pixels are nearest to those that the shipped model was made for."""
-    card = Bundle.load(Building().model).card
+    card = Bundle.load(Detectors().building.model).card
     return min(range(10, 23), key=lambda zoom: abs(math.log(ground_sample_distance(zoom, lat) / card.gsd_m)))
 
 

@@ -5,6 +5,7 @@
     sweep     the whole area cell by cell, where a back-fill was begun, and what new imagery covers -> dirty tiles
     look      due dirty tiles -> blocks -> imagery -> probabilities -> claims -> discrepancies, one transaction a block
     publish   discrepancies -> files
+    channels  what is published or has changed since -> MapRoulette, Osmose; verdicts of people come back
 
 Each stage does one portion and says whether there is more to do at once; the scheduler, `mapgap once` and `mapgap
 replay` drive them. All state is in the database: a stage may be killed anywhere, and what it had not committed is
@@ -17,20 +18,18 @@ import logging
 import os
 import socket
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from contextlib import ExitStack, closing, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
-from psycopg2.extensions import cursor as Cursor
-
 from daemon.ahead import Ahead, tiles_with_imagery
 from daemon.backfill import Backfill
 from daemon.config import Config
+from daemon.current_map import CurrentMap
 from daemon.db import Database
-from daemon.discrepancies.life import sweep_stale
-from daemon.discrepancies.model import Discrepancy
-from daemon.discrepancies.recheck import no_longer_hold, recheck
+from daemon.discrepancies.life import sweep_hidden, sweep_stale
+from daemon.discrepancies.recheck import recheck
 from daemon.discrepancies.reconcile import reconcile
 from daemon.errors import (
     DatabaseError,
@@ -46,6 +45,7 @@ from daemon.facts import write_fact
 from daemon.imagery import Imagery
 from daemon.osm import Delta, open_store, set_position
 from daemon.osm.selection import require_selection
+from daemon.publish.channels import open_channels
 from daemon.publish.files import write_files
 from daemon.replication import ChangeFile, Feed, Portion, check_succession
 from daemon.tiling.expiry import Expired, expire
@@ -88,9 +88,11 @@ class Pipeline:
         self.interest = Interest(self.detectors)
         self._resources = ExitStack()
         self.store = self._resources.enter_context(closing(open_store(config, self.interest.selects)))
+        self.map = CurrentMap(self.store, self.detectors)
         self.feed = Feed.open(config, self.stop, self._resources)
         self.source = self.feed.main
         self.imagery = self._resources.enter_context(Imagery.open(config, self.stop))
+        self.channels = open_channels(config, db, self.map, self.stop, self._resources)
         self._ahead = self._resources.enter_context(closing(Ahead(self.imagery, config.tiling, lambda: self.eyes)))
         self.backfill = Backfill(config, db, self.imagery, self.store.area)
         self._eyes: list[Eye] | None = None
@@ -98,7 +100,8 @@ class Pipeline:
     @property
     def stages(self) -> Mapping[str, Callable[[], bool]]:
         """The stages in order; each returns True when there is more to do at once."""
-        return {"follow": self.follow, "sweep": self.sweep, "look": self.look, "publish": self.publish}
+        own = {"follow": self.follow, "sweep": self.sweep, "look": self.look, "publish": self.publish}
+        return own | {channel.name: channel.cycle for channel in self.channels}
 
     @property
     def eyes(self) -> list[Eye]:
@@ -292,11 +295,15 @@ class Pipeline:
         now = _now()
         with self.db.transaction() as cursor:
             stale = sweep_stale(cursor, now - timedelta(days=self.config.publish.stale_days), now=now)
+            sweep_hidden(cursor, now=now)
         if stale:
             log.info("%d discrepancies closed as stale", len(stale))
         published = write_files(
-            self.db, self.config.publish, context_of(self.config), no_longer_hold=self._no_longer_hold
+            self.db, self.config.publish, context_of(self.config), no_longer_hold=self.map.no_longer_hold,
+            elsewhere=bool(self.channels),
         )
+        if published.shown and not published.written:
+            log.info("%d discrepancies published", len(published.shown))
         if published.written:
             log.info(
                 "%s %s: %d discrepancies, %d of them new",
@@ -306,20 +313,6 @@ class Pipeline:
                 len(published.shown),
             )
         return False
-
-    def _no_longer_hold(self, cursor: Cursor, discrepancies: Sequence[Discrepancy]) -> set[str]:
-        """Keys of those that the current map no longer shows."""
-        return {
-            key
-            for detector in self.detectors
-            for key in no_longer_hold(
-                cursor,
-                [d for d in discrepancies if d.detector == detector.name],
-                holds=detector.holds,
-                features_in=self.store.features_in,
-                feature=self.store.feature,
-            )
-        }
 
 
 def _is_of_the_block(error: BaseException) -> bool:

@@ -4,6 +4,7 @@
     sweep      every schedule.look_interval
     look       every schedule.look_interval; what it finds wakes publish
     publish    every schedule.publish_interval
+    (channel)  every channel (`daemon.publish.channels`) in its own interval
     heartbeat  says that the daemon lives, keeps its lock, writes down what failed
     watchdog   pings systemd for as long as the stages make progress
 
@@ -21,7 +22,7 @@ import socket
 import sys
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Protocol
 
@@ -36,6 +37,7 @@ from daemon.errors import DatabaseLocked, MapgapError
 from daemon.facts import read_facts, write_fact
 from daemon.log import without_secrets
 from daemon.notify import Notifier
+from daemon.publish.channels import Channel
 from daemon.signals import stop_on_signals
 from daemon.tiling.queue import release_worker
 
@@ -53,9 +55,11 @@ class Stages(Protocol):
     Attributes:
         stages: by name, in order; each does one portion and returns True if there is more to do at once.
         worker: the name under which tiles are leased.
+        channels: those of the stages that are channels.
     """
 
     worker: str
+    channels: Sequence[Channel]
 
     @property
     def stages(self) -> Mapping[str, Callable[[], bool]]: ...
@@ -121,6 +125,7 @@ class Runner:
             "sweep": config.schedule.look_interval,
             "look": config.schedule.look_interval,
             "publish": config.schedule.publish_interval,
+            **{channel.name: channel.interval for channel in pipeline.channels},
         }
         # A thread of its own for each: the networks of `look` want to be asked by one and the same thread for ever.
         self._scheduler = BackgroundScheduler(

@@ -34,22 +34,10 @@ from detectors.confidence import CONFIDENCE, log_area
 from detectors.outlines import POOR_IOU, PoorOutline, poor_outlines
 from detectors.placing import Mapped, Placed, place_buildings
 from detectors.roofs import cut_roofs
+from detectors.settings import BuildingSettings
 from detectors.vectorize.footprints import width_of
 from detectors.vectorize.matching import Cover, overlap
 from detectors.vectorize.raster import Grid
-
-
-@dataclass(frozen=True, slots=True)
-class BuildingSettings:
-    """The knobs of [detectors.building] and [detectors] that judging needs; units as there."""
-
-    min_area: float = 16.0
-    missing: float = 0.5
-    gone: float = 0.25
-    min_shift: float = 2.0
-    max_shift: float = 6.5
-    confidence: float = 0.35
-    trust_undated_imagery: bool = False
 
 
 class BuildingDetector:

@@ -5,6 +5,7 @@ ModelError                 root; exit code 7 on the command line
 ├── BundleMismatch         bands, classes or resolution do not fit the use
 ├── EngineUnavailable      the asked-for engine cannot run on this machine
 ├── DatasetInvalid         training data unusable: empty, mask of another size, no labels
+├── PluginInvalid          a detector's plug-in or its catalogue is not as it must be
 ├── TrainingStopped        a worker of a training has died or fallen silent
 └── DatabaseLost           the database that training data is read from cannot be reached
 """
@@ -32,6 +33,10 @@ class EngineUnavailable(ModelError):
 
 
 class DatasetInvalid(ModelError):
+    pass
+
+
+class PluginInvalid(ModelError):
     pass
 
 

@@ -74,6 +74,15 @@ def sweep_stale(cursor: Cursor, older_than: datetime, *, now: datetime) -> list[
     return close(cursor, [key for (key,) in cursor.fetchall()], ClosedAs.STALE, now=now)
 
 
+def sweep_hidden(cursor: Cursor, *, now: datetime) -> list[str]:
+    """Show again what people said was fixed and the map does not show as fixed in time; returns the keys."""
+    lock_ledger(cursor)
+    cursor.execute(query("return_hidden_discrepancies"), {"now": now})
+    keys = sorted(key for (key,) in cursor.fetchall())
+    write_history(cursor, Event.RETURNED, keys, now=now, sequence=None)
+    return keys
+
+
 def find(cursor: Cursor, key: str) -> Discrepancy:
     """One discrepancy.
 

@@ -47,6 +47,7 @@ class Event(StrEnum):
     CLOSED = "closed"
     REOPENED = "reopened"
     REVIEWED = "reviewed"
+    RETURNED = "returned"    # a person said it was fixed, and the map did not show it in time: people are asked again
 
 
 #: States in which a discrepancy waits for somebody.
@@ -68,6 +69,7 @@ class Discrepancy:
         point: (lon, lat) of the representative point, which decides the block that owns it.
         updated: last change that a reader of an export can see; `last_seen`: last look that saw it.
         missed: looks in a row that did not see it although it lies at the border to a block that might.
+        hidden_until: a person said that it was fixed; until then, or until the map shows it, nobody is asked again.
     """
 
     key: str
@@ -88,16 +90,17 @@ class Discrepancy:
     closed_sequence: int | None
     times_seen: int
     missed: int
+    hidden_until: datetime | None = None
 
     @classmethod
     def of(cls, row: Sequence[Any]) -> Discrepancy:
         """From a row of the view `discrepancy_record`."""
         (key, detector, kind, state, closed_as, osm, confidence, east, north, wkb, lon, lat, evidence, opened, updated,
-         last_seen, closed, closed_sequence, times_seen, missed) = row[:20]
+         last_seen, closed, closed_sequence, times_seen, missed, _, hidden_until) = row
         return cls(
             key, detector, kind, State(state), ClosedAs(closed_as) if closed_as else None, osm, confidence,
             None if east is None else (east, north), shapely.from_wkb(bytes(wkb)), (lon, lat), evidence, opened,
-            updated, last_seen, closed, closed_sequence, times_seen, missed,
+            updated, last_seen, closed, closed_sequence, times_seen, missed, hidden_until,
         )
 
     @property

@@ -33,6 +33,7 @@ class Filter:
         closed_as: of the closed ones only those closed for these reasons; live ones pass.
         min_confidence: 0..1.
         since: only what changed at this moment or later.
+        shown_at: leave out what at this moment is hidden, because a person said that it was fixed.
     """
 
     bbox: tuple[float, float, float, float] | None = None
@@ -43,6 +44,7 @@ class Filter:
     include_closed: bool = False
     closed_as: tuple[str, ...] | None = None
     since: datetime | None = None
+    shown_at: datetime | None = None
 
     def parameters(self) -> dict[str, Any]:
         """For the query `export_discrepancies`."""
@@ -50,7 +52,8 @@ class Filter:
         west, south, east, north = self.bbox or (None, None, None, None)
         return {
             "states": sorted(states), "kinds": _names(self.kinds), "detectors": _names(self.detectors),
-            "closed_as": _names(self.closed_as), "since": self.since, "min_confidence": self.min_confidence,
+            "closed_as": _names(self.closed_as), "since": self.since, "shown_at": self.shown_at,
+            "min_confidence": self.min_confidence,
             "west": west, "south": south, "east": east, "north": north,
         }
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
@@ -14,6 +14,8 @@ import shapely
 from shapely.geometry.base import BaseGeometry
 
 from daemon.discrepancies.model import Discrepancy, plain
+from detectors.catalogue import Kind
+from detectors.registry import registry
 
 #: Whom OSM's licence asks to name.
 OSM_ATTRIBUTION = "© OpenStreetMap contributors, ODbL 1.0"
@@ -38,11 +40,13 @@ class ExportContext:
         area: short name of the area.
         generated: when the feed is made, with a time zone; only formats that must have it show it.
         imagery: whom to name.
+        kinds: (detector, kind) -> what people are told of it.
     """
 
     area: str
     generated: datetime
     imagery: tuple[ImageryCredit, ...] = ()
+    kinds: Mapping[tuple[str, str], Kind] = field(default_factory=lambda: registry().kinds())
 
     @property
     def attributions(self) -> list[str]:

@@ -56,19 +56,21 @@ class Published:
 
 
 def write_files(
-    db: Database, config: Publish, context: ExportContext, *, no_longer_hold: NoLongerHold, sequence: int | None = None
+    db: Database, config: Publish, context: ExportContext, *, no_longer_hold: NoLongerHold, sequence: int | None = None,
+    elsewhere: bool = False,
 ) -> Published:
     """Publish what is due and bring the files up to date, all or nothing in the ledger; each file whole or as before.
 
     Args:
         no_longer_hold: asks the current map about what is to be shown for the first time.
         sequence: newest change file in the store, for the history.
+        elsewhere: what is published is shown by other ways than files, too; so it is published without a directory.
 
     Raises:
         PublishError: the directory cannot be made or written.
         StorageFull: no space left; the files are as before.
     """
-    if config.dir is None:
+    if config.dir is None and not elsewhere:
         return Published(config.dry_run)
     with db.transaction() as cursor:
         lock_ledger(cursor)
@@ -83,7 +85,9 @@ def write_files(
             publish(cursor, due, **when)
             fixed += outdated
             shown += due
-        written, unchanged, count = _write_all(cursor, config.dir, context, dry_run=config.dry_run)
+        written, unchanged, count = [], [], len(shown)
+        if config.dir is not None:
+            written, unchanged, count = _write_all(cursor, config.dir, context, dry_run=config.dry_run)
         if config.dry_run:
             cursor.connection.rollback()
     return Published(config.dry_run, tuple(written), tuple(unchanged), tuple(shown), tuple(fixed), count)
@@ -98,13 +102,14 @@ def _write_all(
     cursor: Cursor, directory: Path, context: ExportContext, *, dry_run: bool
 ) -> tuple[list[Path], list[Path], int]:
     written, unchanged, count = [], [], 0
+    shown = Filter(states=(State.PUBLISHED,), shown_at=context.generated)
     with _named_failures(directory):
         if not dry_run:
             directory.mkdir(parents=True, exist_ok=True)
         for name, fmt in FILES.items():
             path = directory / name
             with _draft(path, dry_run=dry_run) as draft:
-                number = write_export(cursor, fmt, draft, Filter(states=(State.PUBLISHED,)), context)
+                number = write_export(cursor, fmt, draft, shown, context)
                 draft.flush()
                 count = max(count, number)
                 if _says_the_same(draft, path):

@@ -21,8 +21,8 @@ from daemon.discrepancies.model import Discrepancy, utc
 from daemon.publish.feed import ExportContext, area_m2, encode, fact, geometry_json
 
 RECORD_SEPARATOR = b"\x1e"
-#: Line colours of the task (simplestyle), by kind.
-STROKE = {"missing": "#ff00ff", "gone": "#ff3300", "misplaced": "#00aaff"}
+#: Line colour (simplestyle) of what nothing is known of.
+STROKE = "#ff00ff"
 #: Property names that MapRoulette or its editors read as something of their own.
 RESERVED = frozenset({"id", "@id", "osmid", "osm_id", "name", "type", "@type", "@osm_type", "maproulette"})
 #: Prefix of the facts of a claim, which keeps them from ever being one of those.
@@ -61,7 +61,8 @@ def task(discrepancy: Discrepancy, context: ExportContext) -> dict[str, Any]:
 
 def properties(discrepancy: Discrepancy, context: ExportContext) -> dict[str, str]:
     """All facts as strings, under names that MapRoulette gives no meaning of its own."""
-    stroke = STROKE.get(discrepancy.kind, "#ff00ff")
+    known = context.kinds.get((discrepancy.detector, discrepancy.kind))
+    stroke = known.colour if known else STROKE
     facts = {
         "key": discrepancy.key,
         "detector": discrepancy.detector,

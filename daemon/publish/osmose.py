@@ -17,60 +17,18 @@ import hashlib
 import math
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass
 from typing import BinaryIO
 from xml.sax.saxutils import quoteattr
 
 from daemon import __version__
 from daemon.discrepancies.model import Discrepancy, utc
 from daemon.publish.feed import ExportContext, area_m2, fact
+from detectors.catalogue import Kind
 
-#: Osmose's number for "buildings, from imagery"; free there.
-ITEM = 8540
 #: Version of what the classes mean.
 ANALYSER_VERSION = 1
 
 _NOT_XML = re.compile("[^\u0009\u000a\u000d\u0020-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
-
-
-@dataclass(frozen=True, slots=True)
-class IssueClass:
-    """One class of issues with its texts, in English and markdown."""
-
-    number: int
-    level: int
-    title: str
-    detail: str
-    fix: str
-    trap: str
-
-
-#: (detector, kind) -> class. What is not here has no class at Osmose and is left out.
-CLASSES = {
-    ("building", "missing"): IssueClass(
-        1, 3, "Building missing in OSM",
-        "Aerial imagery shows a building here, and OpenStreetMap has none. A program found it and can be wrong.",
-        "Look at the imagery. If there is a building, draw its outline as a closed way, and tag it `building=*`.",
-        "Do not map it as a node. Greenhouses, containers, tents and shadows can look like buildings. The imagery may "
-        "be older than a demolition: see the history of what is mapped around, and compare with other imagery.",
-    ),
-    ("building", "gone"): IssueClass(
-        2, 2, "Mapped building not on imagery",
-        "OpenStreetMap has a building here, and aerial imagery shows none. A program compared them and can be wrong.",
-        "Look at several imagery sources. If the building is gone from all recent ones, delete it or change its tags, "
-        "for example to `demolished:building=*`.",
-        "The imagery may be older than the building. Trees and shadows can hide it. Somebody may know the place: see "
-        "who mapped the building and when, and ask before deleting what is recent.",
-    ),
-    ("building", "misplaced"): IssueClass(
-        3, 3, "Building shifted or badly outlined",
-        "The outline in OpenStreetMap and the building on aerial imagery do not lie on each other. A common offset of "
-        "the imagery was estimated and removed before they were compared; it can be wrong.",
-        "Align the imagery first, with what is known to be exact. Then move the outline, or draw it anew and keep the "
-        "object and its tags.",
-        "Tall buildings lean on imagery: the outline belongs on the ground, not on the roof.",
-    ),
-}
 
 
 def write(
@@ -81,7 +39,7 @@ def write(
     Args:
         kinds: the kinds asked for; only their classes are declared. None: all.
     """
-    declared = {pair: c for pair, c in CLASSES.items() if kinds is None or pair[1] in kinds}
+    declared = {pair: kind for pair, kind in context.kinds.items() if kinds is None or pair[1] in kinds}
     out.write(b'<?xml version="1.0" encoding="UTF-8"?>\n<analysers>\n')
     count = 0
     if declared:
@@ -89,13 +47,13 @@ def write(
             f' <analyser timestamp="{utc(context.generated)}" analyser_version="{ANALYSER_VERSION}" '
             f'version="mapgap-{__version__}">\n'
         ))
-        for issue_class in declared.values():
-            out.write(_encode(_class(issue_class)))
+        for kind in declared.values():
+            out.write(_encode(_class(kind)))
         used: set[tuple[int, int]] = set()
         for discrepancy in discrepancies:
-            issue_class = declared.get((discrepancy.detector, discrepancy.kind))
-            if issue_class is not None:
-                out.write(_encode(_error(discrepancy, issue_class, used)))
+            kind = declared.get((discrepancy.detector, discrepancy.kind))
+            if kind is not None:
+                out.write(_encode(_error(discrepancy, kind, used)))
                 count += 1
         out.write(b" </analyser>\n")
     out.write(b"</analysers>\n")
@@ -108,21 +66,24 @@ def subclass_of(key: str, salt: int = 0) -> int:
     return int.from_bytes(digest[:8], "big") >> 1
 
 
-def _class(issue: IssueClass) -> str:
-    texts = [("classtext", issue.title), ("detail", issue.detail), ("fix", issue.fix), ("trap", issue.trap)]
-    lines = [f'  <class id="{issue.number}" item="{ITEM}" level="{issue.level}" tag="building,fix:imagery">']
-    lines += [f'   <{element} lang="en" title={_quote(text)}/>' for element, text in texts]
+def _class(kind: Kind) -> str:
+    topics = _quote(",".join(kind.topics))
+    lines = [f'  <class id="{kind.number}" item="{kind.item}" level="{kind.level}" tag={topics}>']
+    for language, words in kind.wording.items():
+        texts = [("classtext", words.title), ("detail", words.detail), ("fix", words.fix), ("trap", words.trap)]
+        texts += [("example", words.example)] if words.example else []
+        lines += [f'   <{element} lang="{language}" title={_quote(text)}/>' for element, text in texts]
     return "\n".join([*lines, "  </class>\n"])
 
 
-def _error(discrepancy: Discrepancy, issue: IssueClass, used: set[tuple[int, int]]) -> str:
+def _error(discrepancy: Discrepancy, kind: Kind, used: set[tuple[int, int]]) -> str:
     salt = 0
-    while (identity := (issue.number, subclass_of(discrepancy.key, salt))) in used:
+    while (identity := (kind.number, subclass_of(discrepancy.key, salt))) in used:
         salt += 1
     used.add(identity)
     lon, lat = discrepancy.point
     lines = [
-        f'  <error class="{issue.number}" subclass="{identity[1]}">',
+        f'  <error class="{kind.number}" subclass="{identity[1]}">',
         f'   <location lat="{lat:.7f}" lon="{lon:.7f}"/>',
     ]
     if discrepancy.osm:

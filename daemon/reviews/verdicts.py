@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
+from typing import Any
 
 from psycopg2.extensions import cursor as Cursor
 
 from daemon.db import query
 from daemon.discrepancies.life import close, find, lock_ledger, write_history
-from daemon.discrepancies.model import LIVE, ClosedAs, Event, State
+from daemon.discrepancies.model import LIVE, ClosedAs, Event, State, plain
 
 
 class Verdict(StrEnum):
@@ -39,7 +42,8 @@ class Review:
 
 def record_review(
     cursor: Cursor, key: str, verdict: Verdict | str, *, who: str | None, reason: str | None, came_by: str,
-    now: datetime, still_holds: bool | None = None,
+    now: datetime, still_holds: bool | None = None, hide_until: datetime | None = None,
+    detail: Mapping[str, Any] | None = None,
 ) -> Review:
     """Keep a verdict, and let it act.
 
@@ -49,6 +53,8 @@ def record_review(
         now: when it was given; the same verdict of the same moment counts once.
         still_holds: whether the current map still shows what was claimed; None when it was not asked. Needed for
             "fixed" and "already_fixed": without a False the discrepancy stays, and closes when a change file comes.
+        hide_until: after "fixed" and "already_fixed", nobody is asked again until then, unless the map agrees earlier.
+        detail: what else came with the verdict (tags, answers, comments, number of the task); JSON-able, no secrets.
 
     Raises:
         DiscrepancyUnknown: no discrepancy has this key.
@@ -59,16 +65,20 @@ def record_review(
     discrepancy = find(cursor, key)
     cursor.execute(query("record_review"), {
         "key": key, "verdict": verdict, "reason": _text(reason), "who": _text(who), "at": now, "came_by": came_by,
+        "detail": json.dumps(plain(detail or {}), allow_nan=False),
     })
     if cursor.fetchone() is None:
         return Review(key, verdict, discrepancy.state, discrepancy.closed_as, recorded=False)
-    detail = {"verdict": verdict, "who": who, "reason": reason, "came_by": came_by, "still_holds": still_holds}
-    write_history(cursor, Event.REVIEWED, [key], now=now, sequence=None, details=[detail])
+    told = {"verdict": verdict, "who": who, "reason": reason, "came_by": came_by, "still_holds": still_holds}
+    write_history(cursor, Event.REVIEWED, [key], now=now, sequence=None, details=[told])
     if verdict is Verdict.FALSE_POSITIVE:
         if discrepancy.closed_as is not ClosedAs.FALSE_POSITIVE:
             close(cursor, [key], ClosedAs.FALSE_POSITIVE, now=now, detail={"by": "review"})
-    elif verdict in (Verdict.FIXED, Verdict.ALREADY_FIXED) and still_holds is False and discrepancy.state in LIVE:
-        close(cursor, [key], ClosedAs.FIXED, now=now, detail={"by": "review"})
+    elif verdict in (Verdict.FIXED, Verdict.ALREADY_FIXED) and discrepancy.state in LIVE:
+        if still_holds is False:
+            close(cursor, [key], ClosedAs.FIXED, now=now, detail={"by": "review"})
+        elif hide_until is not None:
+            cursor.execute(query("hide_discrepancy"), {"key": key, "until": hide_until, "now": now})
     after = find(cursor, key)
     return Review(key, verdict, after.state, after.closed_as, recorded=True)
 

@@ -1,34 +1,37 @@
-"""What looks at the ground: [detectors] and a table for each detector there is."""
+"""What looks at the ground: [detectors], and in it a table for each detector that is installed."""
 
 from __future__ import annotations
 
-from typing import Literal
+import dataclasses
+from typing import Any, Literal, get_type_hints
 
-from pydantic import Field
+from pydantic import Field, create_model, model_validator
 
 from daemon.sections.section import Section, knob
+from detectors.registry import Plugin, registry
 
 
-class Building(Section):
-    """The detector of buildings."""
+class DetectorSection(Section):
+    """What every detector's table has; its own knobs are added from its settings (`detectors.settings`)."""
 
-    enabled: bool = knob(True, "whether it runs")
-    model: str = knob("building", "a shipped bundle's name, or the directory of one")
-    min_area: float = knob(16.0, "smaller buildings are neither claimed missing nor gone", "square metres", gt=0)
-    missing: float = knob(
-        0.50, "mean probability that a footprint must reach to be claimed missing", "probability", gt=0, lt=1
-    )
-    gone: float = knob(
-        0.25, "mean probability under a mapped building below which it is claimed gone", "probability", gt=0, lt=1
-    )
-    min_shift: float = knob(2.0, "smaller shifts are not claimed misplaced", "metres", gt=0)
-    max_shift: float = knob(6.5, "larger shifts are not looked for", "metres", gt=0)
-    confidence: float = knob(0.35, "claims with less confidence are dropped", "probability", ge=0, le=1)
+    enabled: bool = knob(False, "whether it runs")
+    model: str = knob("", "a shipped bundle's name, or the directory of one")
 
 
-class Detectors(Section):
-    """What looks at the ground."""
+def _section_of(plugin: Plugin) -> type[DetectorSection]:
+    hints = get_type_hints(plugin.settings)
+    knobs: dict[str, Any] = {
+        "enabled": (bool, knob(plugin.enabled, "whether it runs")),
+        "model": (str, knob(plugin.model, "a shipped bundle's name, or the directory of one")),
+    }
+    for field in dataclasses.fields(plugin.settings):
+        if told := field.metadata:
+            knobs[field.name] = (hints[field.name], knob(field.default, told["doc"], told["unit"], **told["limits"]))
+    name, doc = plugin.name.capitalize(), plugin.settings.__doc__
+    return create_model(name, __base__=DetectorSection, __doc__=doc, __module__=__name__, **knobs)
 
+
+class _Looking(Section):
     engine: Literal["auto", "openvino", "onnx", "mxnet"] = knob(
         "auto", "what runs the network; auto: the fastest here by a probe of two seconds, kept in data_dir"
     )
@@ -37,4 +40,27 @@ class Detectors(Section):
     unknown_date: Literal["trust_osm", "trust_imagery"] = knob(
         "trust_osm", "imagery without a date: make no claim against what is mapped (trust_osm), or claim all the same"
     )
-    building: Building = Field(default_factory=Building)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _plugins_are_whole(cls, values: Any) -> Any:
+        for name, reason in registry().broken.items():
+            if isinstance(values, dict) and name in values:
+                raise ValueError(f"{name}: its plug-in cannot be used: {reason}")
+        return values
+
+    @property
+    def running(self) -> dict[str, DetectorSection]:
+        """The tables of the detectors that run, by name."""
+        tables = {name: getattr(self, name) for name in registry().plugins}
+        return {name: table for name, table in tables.items() if table.enabled}
+
+
+def _detectors() -> type[_Looking]:
+    sections = {name: _section_of(plugin) for name, plugin in registry().plugins.items()}
+    tables: dict[str, Any] = {name: (section, Field(default_factory=section)) for name, section in sections.items()}
+    doc = "What looks at the ground."
+    return create_model("Detectors", __base__=_Looking, __doc__=doc, __module__=__name__, **tables)
+
+
+Detectors = _detectors()

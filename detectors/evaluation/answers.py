@@ -17,7 +17,7 @@ from shapely.geometry import shape
 from shapely.geometry.base import BaseGeometry
 
 from detectors.alignment import Seen
-from detectors.building import MIN_WIDTH_M, BuildingSettings
+from detectors.building import MIN_WIDTH_M
 from detectors.datasets import Place
 from detectors.datasets.targets import draw_mask
 from detectors.errors import BundleInvalid
@@ -26,6 +26,7 @@ from detectors.roofs import cut_roofs
 from detectors.segmentation.bundle import Bundle
 from detectors.segmentation.engines import Engine
 from detectors.segmentation.stitching import segment
+from detectors.settings import BuildingSettings
 from detectors.vectorize.footprints import outline_regions, width_of
 from detectors.vectorize.raster import Grid
 

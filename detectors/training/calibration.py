@@ -23,11 +23,12 @@ from shapely.affinity import rotate, translate
 from shapely.geometry import Polygon
 
 from detectors.base import Claim, Frame, OsmFeature, Scene
-from detectors.building import BuildingDetector, BuildingSettings
+from detectors.building import BuildingDetector
 from detectors.confidence import Logistic, log_area
 from detectors.datasets import Place, read_source
 from detectors.evaluation.scoring import match_resolution
 from detectors.segmentation import Bundle, open_engine, segment
+from detectors.settings import BuildingSettings
 from detectors.training.config import TrainingConfig
 from detectors.vectorize.matching import match_outlines
 

@@ -82,16 +82,25 @@ UPDATE discrepancy SET
     closed = CASE WHEN %(state)s = 'closed' THEN %(now)s::timestamptz END,
     closed_sequence = CASE WHEN %(state)s = 'closed' THEN %(sequence)s::bigint END,
     updated = %(now)s,
-    missed = 0
+    missed = 0,
+    hidden_until = CASE WHEN %(state)s = 'published' THEN hidden_until END
 WHERE key = ANY(%(keys)s::text[]);
 
 -- name: write_history
--- One event for each key, with the state as it is now.
-INSERT INTO discrepancy_history (key, at, event, state, closed_as, sequence, detail)
-SELECT d.key, %(now)s, %(event)s::discrepancy_event, d.state, d.closed_as, %(sequence)s, e.detail::jsonb
-FROM unnest(%(keys)s::text[], %(details)s::text[]) WITH ORDINALITY AS e (key, detail, place)
-JOIN discrepancy AS d ON d.key = e.key
-ORDER BY e.place;
+-- One event for each key, with the state as it is now; every channel will be told.
+WITH happening AS (
+    INSERT INTO discrepancy_history (key, at, event, state, closed_as, sequence, detail)
+    SELECT d.key, %(now)s, %(event)s::discrepancy_event, d.state, d.closed_as, %(sequence)s, e.detail::jsonb
+    FROM unnest(%(keys)s::text[], %(details)s::text[]) WITH ORDINALITY AS e (key, detail, place)
+    JOIN discrepancy AS d ON d.key = e.key
+    ORDER BY e.place
+    RETURNING key
+)
+INSERT INTO outbox (channel, key, not_before)
+SELECT DISTINCT channel.name, happening.key, %(now)s::timestamptz FROM channel, happening
+ON CONFLICT (channel, key) DO UPDATE SET
+    generation = outbox.generation + 1, attempts = 0, error = NULL,
+    not_before = least(outbox.not_before, excluded.not_before);
 
 -- name: read_history
 -- The life of one discrepancy, from first sight on.
@@ -106,9 +115,17 @@ SELECT key FROM discrepancy WHERE state <> 'closed' AND last_seen < %(older_than
 SELECT detector, kind, state, closed_as, count(*) FROM discrepancy
 GROUP BY detector, kind, state, closed_as ORDER BY detector, kind, state, closed_as;
 
+-- name: return_hidden_discrepancies
+-- The time is over within which the map would have shown that they were fixed.
+UPDATE discrepancy SET hidden_until = NULL, updated = %(now)s WHERE hidden_until <= %(now)s RETURNING key;
+
 -- name: record_review
 -- Keep a verdict; one that was told before is not kept twice.
-INSERT INTO review (key, verdict, reason, who, at, came_by)
-VALUES (%(key)s, %(verdict)s::verdict, %(reason)s, %(who)s, %(at)s, %(came_by)s)
+INSERT INTO review (key, verdict, reason, who, at, came_by, detail)
+VALUES (%(key)s, %(verdict)s::verdict, %(reason)s, %(who)s, %(at)s, %(came_by)s, %(detail)s::jsonb)
 ON CONFLICT DO NOTHING
 RETURNING id;
+
+-- name: hide_discrepancy
+-- A person says that it was fixed: nobody is asked about it until then.
+UPDATE discrepancy SET hidden_until = %(until)s, updated = %(now)s WHERE key = %(key)s AND state <> 'closed';

@@ -6,6 +6,7 @@ WHERE state = ANY(%(states)s::discrepancy_state[])
   AND (%(detectors)s::text[] IS NULL OR detector = ANY(%(detectors)s::text[]))
   AND (%(closed_as)s::closed_reason[] IS NULL OR closed_as IS NULL OR closed_as = ANY(%(closed_as)s::closed_reason[]))
   AND (%(since)s::timestamptz IS NULL OR updated >= %(since)s)
+  AND (%(shown_at)s::timestamptz IS NULL OR hidden_until IS NULL OR hidden_until <= %(shown_at)s)
   AND confidence >= %(min_confidence)s
   AND (%(west)s::float8 IS NULL
        OR bbox && box(point(%(west)s, %(south)s), point(%(east)s, %(north)s)))

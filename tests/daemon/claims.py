@@ -119,7 +119,7 @@ class Ledger:
 
     def clear(self) -> None:
         with self.cursor() as cursor:
-            cursor.execute("TRUNCATE review, discrepancy_history, discrepancy")
+            cursor.execute("TRUNCATE outbox, channel, review, discrepancy_history, discrepancy")
 
 
 @pytest.fixture(scope="session")

@@ -40,6 +40,7 @@ class Stages:
     worker = "test:1"
     def __init__(self, db, stop):
         self.db, self.stop = db, stop
+        self.channels = ()
         self.stages = {"follow": lambda: False, "look": getattr(self, sys.argv[2]), "publish": lambda: False}
     def idle(self):
         return False
@@ -71,6 +72,7 @@ class Toy:
     worker = "toy:1"
 
     def __init__(self, **stages: Callable[[], bool]):
+        self.channels = ()
         self.stages: Mapping[str, Callable[[], bool]] = {
             name: stages.get(name, lambda: False) for name in ("follow", "look", "publish")
         }

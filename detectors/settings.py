@@ -1,0 +1,35 @@
+"""The knobs of detectors. The daemon makes a table of config.toml of each class, so that a knob is declared once."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+
+def setting(default: Any, doc: str, unit: str | None = None, **limits: Any) -> Any:
+    """A knob: a field of a frozen dataclass, with one line of meaning and its unit.
+
+    Args:
+        limits: gt, ge, lt, le and what else pydantic's Field takes; checked where the configuration is read.
+    """
+    return field(default=default, metadata={"doc": doc, "unit": unit, "limits": limits})
+
+
+@dataclass(frozen=True, slots=True)
+class BuildingSettings:
+    """The detector of buildings."""
+
+    min_area: float = setting(
+        16.0, "smaller buildings are neither claimed missing nor gone", "square metres", gt=0
+    )
+    missing: float = setting(
+        0.50, "mean probability that a footprint must reach to be claimed missing", "probability", gt=0, lt=1
+    )
+    gone: float = setting(
+        0.25, "mean probability under a mapped building below which it is claimed gone", "probability", gt=0, lt=1
+    )
+    min_shift: float = setting(2.0, "smaller shifts are not claimed misplaced", "metres", gt=0)
+    max_shift: float = setting(6.5, "larger shifts are not looked for", "metres", gt=0)
+    confidence: float = setting(0.35, "claims with less confidence are dropped", "probability", ge=0, le=1)
+    #: Not a knob of its own: detectors.unknown_date says it for all detectors.
+    trust_undated_imagery: bool = False
