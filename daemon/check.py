@@ -15,7 +15,7 @@ from pathlib import Path
 from daemon.config import Config
 from daemon.db import open_database
 from daemon.errors import ConfigError, ImageryError, MapgapError, PublishError, StorageFull
-from daemon.eyes import open_eyes
+from daemon.eyes import NetworkEye, open_eyes
 from daemon.fetch import shown
 from daemon.imagery import Imagery
 from daemon.osm import AreaOfInterest, Origin, Osm2pgsqlStore, OsmStore
@@ -142,7 +142,7 @@ def _model(config: Config) -> str:
         hint = "set detectors.building.enabled = true"
         raise ConfigError("detectors", [f"no detector is enabled, nothing can be found; {hint}"])
     area = AreaOfInterest.of(config.area)
-    for eye in eyes:
+    for eye in (eye for eye in eyes if isinstance(eye, NetworkEye)):
         if eye.bundle.card.bands != BANDS:
             raise BundleMismatch(
                 f"model {eye.bundle.identity} takes {eye.bundle.card.bands} bands, imagery is read as {BANDS}; "
@@ -158,7 +158,10 @@ def _model(config: Config) -> str:
                     f"tiling.zoom {config.tiling.zoom} shows {gsd:.2f} m a pixel there; {eye.bundle.identity} was made "
                     f"for {low} to {high} m: set tiling.zoom = {better}"
                 )
-    told = [f"{eye.detector.name}: {eye.bundle.identity} on {eye.engine.name}" for eye in eyes]
+    told = [
+        f"{eye.detector.name}: {eye.identity}" + (f" on {eye.engine.name}" if isinstance(eye, NetworkEye) else "")
+        for eye in eyes
+    ]
     return ", ".join([*told, *(f"plug-in {name} cannot be used: {why}" for name, why in registry().broken.items())])
 
 

@@ -103,6 +103,20 @@ class Bbox(click.ParamType):
         return west, south, east, north
 
 
+class KindName(click.ParamType):
+    """A kind of claim that any installed detector makes."""
+
+    name = "KIND"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        from detectors.registry import registry
+
+        known = sorted({kind for _, kind in registry().kinds()})
+        if value not in known:
+            self.fail(f"{value!r}: expected one of {', '.join(known)}", param, ctx)
+        return value
+
+
 class Commands(click.Group):
     """A group whose named failures end as one line on stderr and an exit code, never as a traceback."""
 
@@ -282,7 +296,7 @@ def status(as_json: bool, config_path: Path) -> None:
 )
 @click.option("--out", type=click.Path(path_type=Path), help="File to write; default: standard output.")
 @click.option("--bbox", type=Bbox(), help="Only what touches this box, in degrees.")
-@click.option("--kind", "kinds", multiple=True, type=click.Choice(["missing", "gone", "misplaced"]), help="Repeatable.")
+@click.option("--kind", "kinds", multiple=True, type=KindName(), help="E.g. missing, gone, misplaced; repeatable.")
 @click.option(
     "--state",
     "states",

@@ -1,4 +1,4 @@
-"""A detector with the network it sees through, and a memory of what it has seen.
+"""A detector with what it sees through: a network and a memory of what it has seen, or nothing but the pixels.
 
 Imagery changes rarely, the map every minute: the network's answer for a block is kept, keyed by the pixels and the
 model, so that an edit costs a comparison and no segmentation.
@@ -27,16 +27,48 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Eye:
+    """One detector that reads the pixels themselves."""
+
+    detector: Detector
+
+    @property
+    def identity(self) -> str:
+        """What it sees through, for the record; another name where the same pixels may lead to another answer."""
+        return f"{self.detector.name}@pixels"
+
+    def look(self, chip: Chip) -> Probabilities:
+        """No classes: the detector takes what it needs from `Scene.chip`."""
+        return Probabilities(np.zeros((0, *chip.valid.shape), np.float16), (), self.identity)
+
+    def judge(
+        self,
+        chip: Chip,
+        answer: Probabilities,
+        features: Sequence[OsmFeature],
+        removed: Sequence[OsmFeature],
+        owned: tuple[float, float, float, float],
+    ) -> list[Claim]:
+        """What the detector claims of a block; `answer` is that of `look`, for the rest see `detectors.base.Scene`."""
+        selected = [f for f in features if self.detector.selects(f.tags)]
+        gone = [f for f in removed if self.detector.selects(f.tags)]
+        return self.detector.compare(Scene(chip, answer, selected, gone, owned))
+
+
+@dataclass(frozen=True, slots=True)
+class NetworkEye(Eye):
     """One detector, its network, and the cache of the network's answers (None: nothing is kept).
 
     `augment`: look at everything eight times, turned and mirrored, and average.
     """
 
-    detector: Detector
     bundle: Bundle
     engine: Engine
     cache: Cache | None
     augment: bool = False
+
+    @property
+    def identity(self) -> str:
+        return self.bundle.identity
 
     def look(self, chip: Chip) -> Probabilities:
         """Segment a chip, or remember having done so.
@@ -59,19 +91,6 @@ class Eye:
         return Probabilities(
             (steps.astype(np.float32) / 255).astype(np.float16), tuple(self.bundle.card.classes), self.bundle.identity
         )
-
-    def judge(
-        self,
-        chip: Chip,
-        answer: Probabilities,
-        features: Sequence[OsmFeature],
-        removed: Sequence[OsmFeature],
-        owned: tuple[float, float, float, float],
-    ) -> list[Claim]:
-        """What the detector claims of a block; `answer` is that of `look`, for the rest see `detectors.base.Scene`."""
-        selected = [f for f in features if self.detector.selects(f.tags)]
-        gone = [f for f in removed if self.detector.selects(f.tags)]
-        return self.detector.compare(Scene(chip, answer, selected, gone, owned))
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,9 +132,14 @@ def open_eyes(config: Config, cache: Cache | None) -> list[Eye]:
     Raises:
         ModelError: a bundle is broken, does not fit or has seen the map, or no engine runs here.
     """
-    eyes, settings = [], config.detectors
+    settings = config.detectors
+    eyes: list[Eye] = []
     for detector in detectors_of(config):
-        bundle = Bundle.load(getattr(settings, detector.name).model)
+        model = getattr(settings.running[detector.name], "model", None)
+        if model is None:
+            eyes.append(Eye(detector))
+            continue
+        bundle = Bundle.load(model)
         if bundle.card.osm_bands:
             raise BundleMismatch(
                 f"model {bundle.identity} was shown the map ({', '.join(bundle.card.osm_bands)}), so it cannot say "
@@ -124,7 +148,7 @@ def open_eyes(config: Config, cache: Cache | None) -> list[Eye]:
         memory = config.data_dir if cache else None
         engine = open_engine(bundle, settings.engine, settings.threads, memory=memory)
         log.info("%s sees through %s", detector.name, bundle.identity)
-        eyes.append(Eye(detector, bundle, engine, cache, settings.augment))
+        eyes.append(NetworkEye(detector, bundle, engine, cache, settings.augment))
     return eyes
 
 

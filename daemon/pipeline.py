@@ -264,7 +264,7 @@ class Pipeline:
                 {tile: "judged" if tile in seen else "no_imagery" for tile, _ in leased.tiles},
                 now,
                 chip.source if seen else None,
-                ", ".join(eye.bundle.identity for eye in eyes) or None,
+                ", ".join(eye.identity for eye in eyes) or None,
                 chip.acquired,
             )
             outcomes = [

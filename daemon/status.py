@@ -85,7 +85,7 @@ class Status:
 def read_status(db: Database, config: Config, now: datetime | None = None) -> Status:
     """The state of a database; a failure to read it is a verdict, not an exception."""
     now = now or datetime.now(UTC)
-    models = {name: table.model for name, table in config.detectors.running.items()}
+    models = {name: getattr(table, "model", "none") for name, table in config.detectors.running.items()}
     try:
         with db.transaction() as cursor:
             status = _read(cursor, config, now)

@@ -45,7 +45,8 @@ class Plugin:
             `trust_undated_imagery` is filled in from detectors.unknown_date.
         detector: "module:Class" of the detector, called with the settings.
         catalogue: the TOML file of its kinds and of what people are told of them (`detectors.catalogue`).
-        model: the bundle it sees through unless told otherwise: a shipped one's name, or a path.
+        model: the bundle it sees through unless told otherwise: a shipped one's name, or a path. None: it has no
+            network, but reads the pixels of `Scene.chip` itself.
         enabled: whether it runs where nobody says anything of it.
     """
 
@@ -53,7 +54,7 @@ class Plugin:
     settings: type[Any]
     detector: str
     catalogue: Path
-    model: str
+    model: str | None
     enabled: bool = False
 
     def make(self, *, trust_undated_imagery: bool, **knobs: Any) -> Detector:

@@ -15,15 +15,13 @@ class DetectorSection(Section):
     """What every detector's table has; its own knobs are added from its settings (`detectors.settings`)."""
 
     enabled: bool = knob(False, "whether it runs")
-    model: str = knob("", "a shipped bundle's name, or the directory of one")
 
 
 def _section_of(plugin: Plugin) -> type[DetectorSection]:
     hints = get_type_hints(plugin.settings)
-    knobs: dict[str, Any] = {
-        "enabled": (bool, knob(plugin.enabled, "whether it runs")),
-        "model": (str, knob(plugin.model, "a shipped bundle's name, or the directory of one")),
-    }
+    knobs: dict[str, Any] = {"enabled": (bool, knob(plugin.enabled, "whether it runs"))}
+    if plugin.model is not None:
+        knobs["model"] = (str, knob(plugin.model, "a shipped bundle's name, or the directory of one"))
     for field in dataclasses.fields(plugin.settings):
         if told := field.metadata:
             knobs[field.name] = (hints[field.name], knob(field.default, told["doc"], told["unit"], **told["limits"]))
@@ -45,7 +43,7 @@ class _Looking(Section):
     @classmethod
     def _plugins_are_whole(cls, values: Any) -> Any:
         for name, reason in registry().broken.items():
-            if isinstance(values, dict) and name in values:
+            if isinstance(values, dict) and name in values and name not in registry().plugins:
                 raise ValueError(f"{name}: its plug-in cannot be used: {reason}")
         return values
 
