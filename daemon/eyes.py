@@ -135,6 +135,8 @@ def open_eyes(config: Config, cache: Cache | None) -> list[Eye]:
     settings = config.detectors
     eyes: list[Eye] = []
     for detector in detectors_of(config):
+        if not registry().plugins[detector.name].looks:
+            continue
         model = getattr(settings.running[detector.name], "model", None)
         if model is None:
             eyes.append(Eye(detector))

@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING, Any
 
 from detectors.catalogue import Kind, read_kinds
 from detectors.errors import PluginInvalid
-from detectors.settings import BuildingSettings
+from detectors.settings import BuildingSettings, DensitySettings
 
 if TYPE_CHECKING:
     from detectors.base import Detector
@@ -48,6 +48,8 @@ class Plugin:
         model: the bundle it sees through unless told otherwise: a shipped one's name, or a path. None: it has no
             network, but reads the pixels of `Scene.chip` itself.
         enabled: whether it runs where nobody says anything of it.
+        looks: whether it is asked about blocks of imagery. One that is not makes its claims elsewhere (a report), and
+            only `holds` is asked of it.
     """
 
     name: str
@@ -56,6 +58,7 @@ class Plugin:
     catalogue: Path
     model: str | None
     enabled: bool = False
+    looks: bool = True
 
     def make(self, *, trust_undated_imagery: bool, **knobs: Any) -> Detector:
         """The detector with these knobs.
@@ -103,6 +106,8 @@ class Registry:
 OWN = (
     Plugin("building", BuildingSettings, "detectors.building:BuildingDetector", CATALOGUE / "building.toml",
            model="building", enabled=True),
+    Plugin("density", DensitySettings, "detectors.density:DensityDetector", CATALOGUE / "density.toml",
+           model=None, looks=False),
 )
 
 

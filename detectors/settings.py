@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 
 def setting(default: Any, doc: str, unit: str | None = None, **limits: Any) -> Any:
@@ -33,3 +33,21 @@ class BuildingSettings:
     confidence: float = setting(0.35, "claims with less confidence are dropped", "probability", ge=0, le=1)
     #: Not a knob of its own: detectors.unknown_date says it for all detectors.
     trust_undated_imagery: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class DensitySettings:
+    """Cells that are as good as empty though lights or people let expect something: `mapgap report density`."""
+
+    quantity: Literal["road_length", "building_area"] = setting(
+        "road_length", "what is measured of the map: road_length or building_area"
+    )
+    empty_share: float = setting(
+        0.1, "a cell with no more than this part of what is expected counts as empty", "share", ge=0, lt=1
+    )
+    min_missing: float = setting(
+        1.0, "cells that lack less are not claimed", "km of roads, or hectares of buildings", gt=0
+    )
+    confidence: float = setting(
+        0.5, "share of the cells alike that are not empty, below which nothing is claimed", "share", ge=0, le=1
+    )

@@ -22,8 +22,8 @@ TILE_PX = 256
 BINS = 20
 
 
-def quality_of(hit: int, found: int, real: int, area: int) -> float:
-    """QoD, 0..1, from pixels of foreground.
+def quality_of(hit: float, found: float, real: float, area: float) -> float:
+    """QoD, 0..1, from pixels (or any measure) of foreground.
 
     Args:
         hit: found and real; found, real: each alone; area: all known pixels of the tile.

@@ -17,7 +17,11 @@ def channel(ledger) -> str:
     return "paper"
 
 
-def waiting(ledger, channel: str = "paper", *, now=later(1e6), limit: int = 100):
+#: When everything is due.
+AT_LAST = later(1e6)
+
+
+def waiting(ledger, channel: str = "paper", *, now=AT_LAST, limit: int = 100):
     with ledger.cursor() as cursor:
         return due(cursor, channel, now, limit)
 
