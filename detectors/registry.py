@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING, Any
 
 from detectors.catalogue import Kind, read_kinds
 from detectors.errors import PluginInvalid
-from detectors.settings import BuildingSettings, DensitySettings
+from detectors.settings import BuildingSettings, DensitySettings, LandcoverSettings
 
 if TYPE_CHECKING:
     from detectors.base import Detector
@@ -106,6 +106,8 @@ class Registry:
 OWN = (
     Plugin("building", BuildingSettings, "detectors.building:BuildingDetector", CATALOGUE / "building.toml",
            model="building", enabled=True),
+    Plugin("landcover", LandcoverSettings, "detectors.landcover:LandcoverDetector", CATALOGUE / "landcover.toml",
+           model="landcover"),
     Plugin("density", DensitySettings, "detectors.density:DensityDetector", CATALOGUE / "density.toml",
            model=None, looks=False),
 )

@@ -51,3 +51,23 @@ class DensitySettings:
     confidence: float = setting(
         0.5, "share of the cells alike that are not empty, below which nothing is claimed", "share", ge=0, le=1
     )
+
+
+@dataclass(frozen=True, slots=True)
+class LandcoverSettings:
+    """The detector of land cover, for imagery of some 10 m a pixel (tiling.zoom 13 or 14)."""
+
+    missing: float = setting(
+        0.7, "probability on every date from which a pixel shows a cover", "probability", gt=0, lt=1
+    )
+    gone: float = setting(
+        0.2, "probability on any date below which a pixel shows that a cover is not there", "probability", gt=0, lt=1
+    )
+    min_water: float = setting(0.5, "smaller waters are neither claimed missing nor gone", "hectares", gt=0)
+    min_area: float = setting(2.0, "smaller woods and fields are neither claimed missing nor gone", "hectares", gt=0)
+    min_settlement: float = setting(1.0, "smaller built-up ground is no settlement", "hectares", gt=0)
+    min_width: float = setting(40.0, "what is narrower is not claimed", "metres", gt=0)
+    tolerance: float = setting(25.0, "a strip so wide along what is mapped is no question", "metres", ge=0)
+    confidence: float = setting(0.35, "claims with less confidence are dropped", "probability", ge=0, le=1)
+    #: Not a knob of its own: detectors.unknown_date says it for all detectors.
+    trust_undated_imagery: bool = False

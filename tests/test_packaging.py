@@ -46,18 +46,18 @@ def test_every_package_in_the_tree_is_listed_and_every_listed_one_exists(setup):
         str(path.parent.relative_to(ROOT)).replace("/", ".")
         for top in ("daemon", "detectors") for path in (ROOT / top).rglob("__init__.py")
     }
-    assert listed - {"daemon.sql", "daemon.sql.queries"} == found
+    assert listed - {"daemon.sql", "daemon.sql.queries", "daemon.sql.reports"} == found
 
 
 def test_the_sql_directory_is_mapped_into_the_daemon_package(setup):
     places = dict(line.split(" = ") for line in setup["options"]["package_dir"].strip().splitlines())
     assert {name: (ROOT / place).is_dir() for name, place in places.items()} == {
-        "daemon.sql": True, "daemon.sql.queries": True,
+        "daemon.sql": True, "daemon.sql.queries": True, "daemon.sql.reports": True,
     }
 
 
 def test_every_file_that_is_not_python_goes_along_as_package_data(setup):
-    places = {"daemon.sql": ROOT / "sql", "daemon.sql.queries": ROOT / "sql/queries"}
+    places = {f"daemon.{path.replace('/', '.')}": ROOT / path for path in ("sql", "sql/queries", "sql/reports")}
     packed = set()
     for package, patterns in setup["options.package_data"].items():
         base = places.get(package, ROOT / package.replace(".", "/"))

@@ -1,0 +1,250 @@
+"""Land cover at some ten metres a pixel: areas of water, forest, built-up ground and fields against OSM's polygons.
+
+Claims are about areas, not about outlines: at this resolution nobody can say where exactly a shore or the edge of a
+wood lies, so that a strip of `tolerance` along everything mapped is no question, and what is small or narrow is none
+either.
+
+    missing      so much water, forest or cropland in one piece, without a polygon of such a cover, or of one that looks
+                 the same from space (`landcover_tags.COMPATIBLE`)
+    gone         a polygon, or a large piece of one, over ground that shows something else
+    settlement   built-up ground without any building or road: what humanitarian mappers look for first
+
+**Season.** One picture shows one day: a flood, a dry reservoir, a field between two crops. Where the imagery holds
+several dates, the network's answer says for each class how much it was seen on average, and on the date that showed
+least and most of it (detectors/segmentation/dates.py). Missing is what every date shows; gone is what no date shows.
+With one date only, tags that say `intermittent` or `seasonal` are still honoured.
+
+**Pieces.** A forest goes on beyond the block. What is missing is claimed block by block. Of what is mapped each block
+judges its own part, and the OSM object makes one discrepancy of the parts.
+
+The confidences are set by hand from the network's own (class by class in its card): the labelled ground at hand is one
+square kilometre, from which no regression can be fitted. So few such claims pass the default bar of publishing.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import date
+
+import cv2
+import numpy as np
+import shapely
+from rasterio.features import shapes as outlines_of
+from shapely.geometry import box, shape
+from shapely.geometry.base import BaseGeometry
+
+from detectors.base import Claim, Frame, OsmFeature, Scene, Shape
+from detectors.datasets.landcover import cover_of
+from detectors.landcover_tags import (
+    COMPATIBLE,
+    LOOKS_LIKE,
+    SELECTION,
+    SUBJECTS,
+    is_selected,
+    is_settled,
+    may_be_judged,
+    relevant_tags,
+)
+from detectors.segmentation.dates import LEAST, MOST
+from detectors.settings import LandcoverSettings
+from detectors.vectorize.matching import Cover
+from detectors.vectorize.raster import Grid
+
+HECTARE_M2 = 10_000.0
+#: Of a piece that is claimed missing, so much at least must be uncovered; of one that holds no longer, less is.
+UNCOVERED, STILL_UNCOVERED = 0.8, 0.5
+#: Metres around built-up ground within which a building or road shows that somebody mapped there.
+NEAR_M = 50.0
+
+
+@dataclass(frozen=True, slots=True)
+class _Seen:
+    """What the network says of one subject: mean, least and most over the dates, float32 [H, W] each."""
+
+    mean: np.ndarray
+    least: np.ndarray
+    most: np.ndarray
+
+
+class LandcoverDetector:
+    """Compares the cover a network sees with OSM's polygons (`detectors.base.Detector`)."""
+
+    name = "landcover"
+    key_prefix = "lnd"
+    shapes: frozenset[Shape] = frozenset({"area", "line"})
+    selection = SELECTION
+
+    def __init__(self, settings: LandcoverSettings | None = None):
+        self.settings = settings or LandcoverSettings()
+
+    def selects(self, tags: Mapping[str, str]) -> bool:
+        return is_selected(tags)
+
+    def relevant(self, tags: Mapping[str, str]) -> Mapping[str, str]:
+        return relevant_tags(tags)
+
+    def compare(self, scene: Scene) -> list[Claim]:
+        block = _Block.of(scene, self.settings.tolerance)
+        claims = []
+        for subject in SUBJECTS:
+            seen = _seen(scene, SUBJECTS[subject])
+            if seen is None:
+                continue
+            if subject == "built_up":
+                claims += self._settlements(seen, block)
+            else:
+                alike = _seen(scene, LOOKS_LIKE[subject]) or seen
+                claims += [*self._missing(subject, seen, block), *self._gone(subject, alike, block)]
+        return [c for c in claims if c.confidence >= self.settings.confidence and block.owns(c.geometry)]
+
+    def holds(self, claim: Claim, features: Sequence[OsmFeature]) -> bool:
+        cover = str(claim.evidence.get("cover", ""))
+        match claim.kind:
+            case "missing":
+                covering = [f.geometry for f in features if cover_of(f.tags) in COMPATIBLE.get(cover, ())]
+                return Cover(covering).uncovered_share(claim.geometry) > STILL_UNCOVERED
+            case "gone":
+                about = [f.geometry for f in features if f.ref == claim.osm and cover_of(f.tags) == cover]
+                return Cover(about).uncovered_share(claim.geometry) < STILL_UNCOVERED
+            case "settlement":
+                return not any(is_settled(f.tags) and f.geometry.intersects(claim.geometry) for f in features)
+        raise ValueError(f"landcover detector knows no claim of kind {claim.kind!r}")
+
+    def _missing(self, subject: str, seen: _Seen, block: _Block) -> Iterator[Claim]:
+        """What every date shows, and no polygon explains."""
+        covering = [g for f, g in block.areas if cover_of(f.tags) in COMPATIBLE[subject]]
+        open_ground = (seen.least >= self.settings.missing) & block.owned & ~block.near(covering)
+        for piece in block.pieces(open_ground, self._least(subject), self.settings.min_width):
+            if Cover(covering).uncovered_share(piece) < UNCOVERED:
+                continue
+            mean = float(seen.mean[block.inside(piece)].mean())
+            yield block.claim("missing", subject, piece, mean, None, self._confidence(mean, piece, subject))
+
+    def _gone(self, subject: str, seen: _Seen, block: _Block) -> Iterator[Claim]:
+        """What no date shows, nor anything that it may look like; a strip along its edge is no question."""
+        for feature, area in block.areas:
+            if cover_of(feature.tags) != subject or not may_be_judged(feature.tags):
+                continue
+            if not self._imagery_is_younger(feature.timestamp.date(), block.scene.chip.acquired):
+                continue
+            inner = area.buffer(-self.settings.tolerance).intersection(block.ground)
+            empty = (seen.most < self.settings.gone) & block.inside(inner) & block.owned
+            for piece in block.pieces(empty, self._least(subject), self.settings.min_width):
+                mean = float(seen.most[block.inside(piece)].mean())
+                yield block.claim("gone", subject, piece, mean, feature, self._confidence(1 - mean, piece, subject))
+
+    def _settlements(self, seen: _Seen, block: _Block) -> Iterator[Claim]:
+        """Built-up on every date, and not a single building or road there."""
+        settled = shapely.STRtree([g for f, g in block.all if is_settled(f.tags)])
+        built = (seen.least >= self.settings.missing) & block.owned
+        for piece in block.pieces(built, self.settings.min_settlement * HECTARE_M2, self.settings.min_width):
+            if len(settled.query(piece, "dwithin", NEAR_M)):
+                continue
+            mean = float(seen.mean[block.inside(piece)].mean())
+            yield block.claim("settlement", "built_up", piece, mean, None, self._confidence(mean, piece, "built_up"))
+
+    def _least(self, subject: str) -> float:
+        """Square metres."""
+        hectares = self.settings.min_water if subject == "water" else self.settings.min_area
+        return hectares * HECTARE_M2
+
+    def _confidence(self, seen: float, piece: BaseGeometry, subject: str) -> float:
+        """The network's own, taken to the middle where the area is hardly larger than the least that is claimed."""
+        least = self.settings.min_settlement * HECTARE_M2 if subject == "built_up" else self._least(subject)
+        larger = min(math.log2(max(piece.area / least, 1.0)) / 3, 1.0)
+        return 0.5 + (seen - 0.5) * (0.5 + 0.5 * larger)
+
+    def _imagery_is_younger(self, edited: date, acquired: date | None) -> bool:
+        return self.settings.trust_undated_imagery if acquired is None else edited <= acquired
+
+
+@dataclass(frozen=True, slots=True)
+class _Block:
+    """What all kinds of claims need to know of the block, in local metres.
+
+    Attributes:
+        areas, all: what is mapped, with its geometry; of `areas` polygons only.
+        owned: bool [H, W], pixels with imagery that are the block's own.
+        ground: the block's own ground.
+        tolerance: metres.
+    """
+
+    scene: Scene
+    frame: Frame
+    grid: Grid
+    areas: Sequence[tuple[OsmFeature, BaseGeometry]]
+    all: Sequence[tuple[OsmFeature, BaseGeometry]]
+    owned: np.ndarray
+    ground: BaseGeometry
+    tolerance: float
+
+    @classmethod
+    def of(cls, scene: Scene, tolerance: float) -> _Block:
+        frame = scene.chip.frame
+        grid = Grid.of(frame)
+        mapped = [(f, shapely.make_valid(frame.to_local(f.geometry))) for f in scene.features]
+        for feature in scene.removed:  # where the map knew better not long ago, it is a cover still
+            if scene.chip.acquired is None or feature.timestamp.date() > scene.chip.acquired:
+                mapped.append((feature, shapely.make_valid(frame.to_local(feature.geometry))))
+        ground = frame.to_local(box(*scene.owned))
+        owned = (grid.burn([ground]) > 0) & scene.chip.valid
+        areas = [(f, g) for f, g in mapped if shapely.get_dimensions(g) == 2]
+        return cls(scene, frame, grid, areas, mapped, owned, ground, tolerance)
+
+    def owns(self, geometry: BaseGeometry) -> bool:
+        west, south, east, north = self.scene.owned
+        point = geometry.representative_point()
+        return west <= point.x < east and south < point.y <= north
+
+    def near(self, areas: Sequence[BaseGeometry]) -> np.ndarray:
+        """Pixels within the tolerance of areas, bool [H, W]."""
+        return self.grid.burn([area.buffer(self.tolerance, quad_segs=4) for area in areas]) > 0
+
+    def inside(self, area: BaseGeometry) -> np.ndarray:
+        """Bool [H, W]"""
+        return self.grid.burn([area]) > 0
+
+    def pieces(self, mask: np.ndarray, least: float, width: float) -> Iterator[BaseGeometry]:
+        """Connected pieces of a mask that are large (square metres) and wide (metres) enough, as polygons."""
+        side = max(1, round(width / self.grid.gsd))
+        kernel = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (side, side))
+        opened = cv2.morphologyEx(mask.astype(np.uint8), cv2.MORPH_OPEN, kernel)
+        count, labels, stats, _ = cv2.connectedComponentsWithStats(opened, connectivity=4)
+        enough = stats[:, cv2.CC_STAT_AREA] * self.grid.gsd**2 >= least
+        kept = np.isin(labels, [i for i in range(1, count) if enough[i]])
+        for outline, _ in outlines_of(labels.astype(np.int32), kept, connectivity=4, transform=self.grid.transform):
+            piece = shape(outline).simplify(self.grid.gsd, preserve_topology=True)
+            if not piece.is_empty and piece.area >= least:
+                yield piece
+
+    def claim(
+        self, kind: str, cover: str, piece: BaseGeometry, seen: float, feature: OsmFeature | None, confidence: float
+    ) -> Claim:
+        chip = self.scene.chip
+        return Claim(
+            LandcoverDetector.name, kind, self.frame.to_lonlat(piece), feature.ref if feature else None,
+            round(min(max(confidence, 0.01), 0.99), 4),
+            evidence={
+                "cover": cover, "area_ha": round(piece.area / HECTARE_M2, 2), "seen": round(seen, 3),
+                "dates": 1 if f"{LEAST}{cover}" not in self.scene.probabilities.classes else "several",
+                "imagery": chip.source, "acquired": chip.acquired.isoformat() if chip.acquired else None,
+                "model": self.scene.probabilities.model,
+                **({"osm_version": feature.version} if feature else {}),
+            },
+        )
+
+
+def _seen(scene: Scene, classes: Sequence[str]) -> _Seen | None:
+    """How likely any of the network's classes is; None where it knows none of them. Ground without imagery shows
+    nothing, and hides nothing."""
+    answer, valid = scene.probabilities, scene.chip.valid
+    names = [name for name in classes if name in answer.classes]
+    if not names:
+        return None
+    mean = sum(answer.of(name) for name in names)
+    several = all(f"{LEAST}{name}" in answer.classes for name in names)
+    least = sum(answer.of(f"{LEAST}{name}") for name in names) if several else mean
+    most = sum(answer.of(f"{MOST}{name}") for name in names) if several else mean
+    return _Seen(np.where(valid, mean, 0), np.where(valid, least, 0), np.where(valid, most, 1))
