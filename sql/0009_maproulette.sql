@@ -7,6 +7,7 @@ CREATE TABLE maproulette_server (
     url        text NOT NULL,
     project    text NOT NULL,           -- its name
     project_id bigint,                  -- NULL: neither found nor made yet
+    opened     bigint,                  -- the task that we have open there, or had when we were killed
     compared   timestamptz              -- when everything was last compared with the server
 );
 
