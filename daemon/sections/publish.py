@@ -1,10 +1,27 @@
-"""What leaves the house, and what comes back: [publish], [reviews]."""
+"""What leaves the house, and what comes back: [publish], [maproulette], [reviews]."""
 
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Annotated
+from urllib.parse import urlsplit
+
+from pydantic import AfterValidator, model_validator
 
 from daemon.sections.section import Section, knob
+
+
+def _check_url(url: str) -> str:
+    try:
+        parts = urlsplit(url)
+        host = parts.hostname or ""
+    except ValueError:
+        parts, host = None, ""
+    if parts is None or parts.scheme not in ("http", "https") or not host or parts.query or parts.username:
+        raise ValueError("expected the base of an API, e.g. https://maproulette.org/api/v2")
+    if parts.scheme == "http" and host not in ("127.0.0.1", "localhost", "::1"):
+        raise ValueError("expected https://, as the API key would travel in the clear")
+    return url.rstrip("/")
 
 
 class Publish(Section):
@@ -16,6 +33,38 @@ class Publish(Section):
     dry_run: bool = knob(False, "say what would be written, write nothing")
     min_confidence: float = knob(0.5, "discrepancies below this stay in the house", "probability", ge=0, le=1)
     stale_days: float = knob(365.0, "an open discrepancy not seen for so long closes as stale", "days", gt=0)
+
+
+class MapRoulette(Section):
+    """Discrepancies as MapRoulette's tasks. Off until enabled; then dry_run shows what would be sent."""
+
+    # The server.
+    enabled: bool = knob(False, "publish to MapRoulette and listen to what its mappers say")
+    dry_run: bool = knob(False, "write to the log what would be sent, send nothing that changes anything")
+    url: Annotated[str, AfterValidator(_check_url)] = knob(
+        "https://staging.maproulette.org/api/v2", "base of the API; for real: https://maproulette.org/api/v2"
+    )
+    api_key_env: str = knob("", "environment variable that holds the API key, <number>|<letters>, of a user's profile")
+    api_key_file: Path | None = knob(None, "file with mode 0600 that holds the API key")
+    project: str = knob(
+        "", "name of the project that holds the challenges, unique on the whole server; made if there is none",
+        pattern=r"^[A-Za-z0-9_ .-]*$", max_length=100,
+    )
+    interval: float = knob(60.0, "time between two rounds of telling and listening", "seconds", ge=1)
+    rate: float = knob(4.0, "requests a second at most", "requests per second", gt=0, le=100)
+    timeout: float = knob(60.0, "patience with the server, for connecting and between two bytes", "seconds", gt=0)
+    upload_timeout: float = knob(600.0, "patience with its answer to an upload of many tasks", "seconds", gt=0)
+    retries: int = knob(
+        4, "further tries after a failure that may pass, of what may be done twice", "tries", ge=0, le=20
+    )
+
+    @model_validator(mode="after")
+    def _is_complete(self) -> MapRoulette:
+        if self.enabled and not self.project:
+            raise ValueError("enabled = true needs maproulette.project, the name of the project to publish into")
+        if self.enabled and not (self.api_key_env or self.api_key_file):
+            raise ValueError("enabled = true needs maproulette.api_key_env or maproulette.api_key_file")
+        return self
 
 
 class Reviews(Section):
