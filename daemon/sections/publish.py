@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, model_validator
@@ -56,6 +56,36 @@ class MapRoulette(Section):
     upload_timeout: float = knob(600.0, "patience with its answer to an upload of many tasks", "seconds", gt=0)
     retries: int = knob(
         4, "further tries after a failure that may pass, of what may be done twice", "tries", ge=0, le=20
+    )
+    # Challenges and their tasks.
+    hashtags: str = knob("#mapgap", "go into the comments of changesets, after #maproulette")
+    info_link: str = knob("", "web page about what is done here; shown with every challenge")
+    difficulty: Literal[1, 2, 3] = knob(2, "as mappers are told: 1 easy, 2 normal, 3 expert")
+    basemap: str = knob(
+        "auto",
+        "tiles that mappers are shown: auto (those of the first source of imagery, where anybody may load them), none, "
+        "or a template https://.../{z}/{x}/{y}...",
+        pattern=r"^(auto|none|https?://\S*\{z\}\S*)$",
+    )
+    change_files: float = knob(
+        0.9,
+        "missing buildings at least so sure (of ten at 0.9, nine are right) come drawn already, as a change file for "
+        "JOSM; 1: none do",
+        "probability", ge=0, le=1,
+    )
+    move_nodes: bool = knob(
+        False,
+        "misplaced buildings come moved already, too; the store knows no tags of nodes (entrances), so that a mapper "
+        "has to keep them",
+    )
+    bulk: int = knob(100, "so many new tasks of a challenge are uploaded as a file, fewer one by one", "tasks", ge=1)
+    upload_size: int = knob(
+        10_000_000, "an upload is cut into pieces of this size; the server takes 15 360 000", "bytes",
+        ge=100_000, le=14_000_000,
+    )
+    tasks_most: int = knob(
+        40_000, "a challenge with so many tasks is followed by another; the server takes 50 000", "tasks", ge=1,
+        le=49_000,
     )
 
     @model_validator(mode="after")
