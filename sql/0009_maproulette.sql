@@ -3,7 +3,7 @@
 
 -- The server, the project and the account that all below belongs to; one row.
 CREATE TABLE maproulette_server (
-    only       boolean PRIMARY KEY DEFAULT true CHECK (only),
+    single     boolean PRIMARY KEY DEFAULT true CHECK (single),
     url        text NOT NULL,
     project    text NOT NULL,           -- its name
     project_id bigint,                  -- NULL: neither found nor made yet

@@ -10,7 +10,7 @@ SELECT url, project, project_id, opened, compared FROM maproulette_server;
 -- name: set_maproulette_server
 -- From now on, all that is known is of this server and project.
 INSERT INTO maproulette_server (url, project) VALUES (%(url)s, %(project)s)
-ON CONFLICT (only) DO UPDATE SET url = excluded.url, project = excluded.project, project_id = NULL, opened = NULL,
+ON CONFLICT (single) DO UPDATE SET url = excluded.url, project = excluded.project, project_id = NULL, opened = NULL,
     compared = NULL;
 
 -- name: set_maproulette_project
