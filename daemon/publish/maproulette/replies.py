@@ -31,7 +31,7 @@ class Status(IntEnum):
 
     CREATED = 0
     FIXED = 1
-    FALSNumberPOSITIVE = 2
+    FALSE_POSITIVE = 2
     SKIPPED = 3
     DELETED = 4
     ALREADY_FIXED = 5
