@@ -12,7 +12,7 @@ from typing import Any
 from psycopg2.extensions import cursor as Cursor
 
 from daemon.db import query
-from daemon.discrepancies.life import close, find, lock_ledger, write_history
+from daemon.discrepancies.life import close, find, lock_ledger, take_back, write_history
 from daemon.discrepancies.model import LIVE, ClosedAs, Event, State, plain
 
 
@@ -66,7 +66,7 @@ def record_review(
     discrepancy = find(cursor, key)
     cursor.execute(query("record_review"), {
         "key": key, "verdict": verdict, "reason": _text(reason), "who": _text(who), "at": now, "came_by": came_by,
-        "detail": json.dumps(plain(detail or {}), allow_nan=False),
+        "detail": json.dumps(plain(detail or {}), allow_nan=False), "heard": heard,
     })
     if cursor.fetchone() is None:
         return Review(key, verdict, discrepancy.state, discrepancy.closed_as, recorded=False)
@@ -82,6 +82,53 @@ def record_review(
             cursor.execute(query("hide_discrepancy"), {"key": key, "until": hide_until, "now": heard})
     after = find(cursor, key)
     return Review(key, verdict, after.state, after.closed_as, recorded=True)
+
+
+def overturn(cursor: Cursor, review: int, *, who: str | None, at: datetime, now: datetime, by: str) -> bool:
+    """Take a verdict back, because somebody who looks after the mapper's work found it wrong.
+
+    It counts nowhere from then on. A false positive that no other verdict stands for opens again: it had never stood
+    but by mistake. What was hidden as fixed is shown again. Returns False where that verdict was taken back before.
+
+    Args:
+        review: number of the verdict.
+        who: took it back, at `at`; `now` is when that was heard.
+        by: why, for the history: "rejected", "set back", ...
+    """
+    lock_ledger(cursor)
+    cursor.execute(query("overturn_review"), {"id": review, "at": at, "who": _text(who)})
+    row = cursor.fetchone()
+    if row is None:
+        return False
+    key, verdict = row[0], Verdict(row[1])
+    told = {"overturned": verdict, "who": who, "by": by}
+    write_history(cursor, Event.REVIEWED, [key], now=now, sequence=None, details=[told])
+    if verdict is Verdict.FALSE_POSITIVE:
+        if find(cursor, key).closed_as is ClosedAs.FALSE_POSITIVE and not _stands(cursor, key, verdict):
+            take_back(cursor, [key], now=now, detail={"by": by})
+    elif verdict in (Verdict.FIXED, Verdict.ALREADY_FIXED):
+        cursor.execute(query("hide_discrepancy"), {"key": key, "until": None, "now": now})
+    return True
+
+
+def uphold(cursor: Cursor, review: int, *, who: str | None, now: datetime) -> bool:
+    """Let a verdict that was taken back hold again, because it was found right after all; False where it holds."""
+    lock_ledger(cursor)
+    cursor.execute(query("uphold_review"), {"id": review})
+    row = cursor.fetchone()
+    if row is None:
+        return False
+    key, verdict = row[0], Verdict(row[1])
+    told = {"upheld": verdict, "who": who}
+    write_history(cursor, Event.REVIEWED, [key], now=now, sequence=None, details=[told])
+    if verdict is Verdict.FALSE_POSITIVE and find(cursor, key).closed_as is not ClosedAs.FALSE_POSITIVE:
+        close(cursor, [key], ClosedAs.FALSE_POSITIVE, now=now, detail={"by": "review"})
+    return True
+
+
+def _stands(cursor: Cursor, key: str, verdict: Verdict) -> bool:
+    cursor.execute(query("verdict_stands"), {"key": key, "verdict": verdict})
+    return cursor.fetchone() is not None
 
 
 def _text(text: str | None) -> str | None:

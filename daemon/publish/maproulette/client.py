@@ -207,13 +207,14 @@ class Client:
             return None
         return self._maybe(lambda: Task.of(self._exchange.read(f"/challenge/{challenge}/task/{segment(name)}")))
 
-    def put_task(self, fields: Mapping[str, Any], known: int | None = None) -> Task:
+    def put_task(self, fields: Mapping[str, Any], known: int | None = None, *, looked_up: bool = False) -> Task:
         """Make a task, or send a task that exists anew what it shows; its status stays as it is.
 
         Args:
             fields: name, parent, geometries, and instruction and cooperativeWork if any: the server forgets those
                 that are left out. Never a status.
             known: id of the task where it exists. Without it the task is looked up by name.
+            looked_up: it was just now, and is not there.
 
         Returns:
             What the server echoes, status unknown.
@@ -225,7 +226,7 @@ class Client:
             MapRouletteInvalid: what is to be sent is wrong.
         """
         challenge, name = int(fields["parent"]), str(fields["name"])
-        if known is None and (found := self.task_named(challenge, name)) is not None:
+        if known is None and not looked_up and (found := self.task_named(challenge, name)) is not None:
             known = found.id
         if self.dry_run:
             self._exchange.write("POST", "/task", body=fields)
@@ -355,6 +356,7 @@ class Client:
         sort: str = "mappedOn",
         descending: bool = True,
         page_size: int = PAGE,
+        first_page: int = 0,
     ) -> Iterator[TaskMark]:
         """Tasks of challenges, page by page, those included that the server hides unless told not to: finished ones,
         those that somebody has open, those of archived challenges.
@@ -366,7 +368,7 @@ class Client:
             sort: "mappedOn", "reviewedAt", "id", ...; the order of tasks without such a time is the server's.
         """
         known = [challenge for challenge in challenges if challenge > 0]
-        page = 0
+        page = first_page
         while known:
             query = {
                 "cid": _list(known), "tStatus": _list(statuses), "ca": True, "excludeLocked": True,

@@ -1,0 +1,376 @@
+"""Listener: what mappers said in MapRoulette, each verdict once, with its reasons.
+
+The server cannot be asked what is new. So tasks are read in the order in which mappers last touched them, the latest
+first, until one is older than the newest heard of before (a little more is read, for what was being written then).
+Tasks move between the pages while they are read; so what took more than a page is read again until nothing turns up
+that was not there before. Verdict and moment are kept in one transaction, the oldest first: after a kill anywhere, what
+was not kept is read again, and what was kept is known by its task, verdict and moment.
+
+Nobody touched a task that has no such moment, or the one of a verdict heard before: that was our own hand, or an
+owner's. What the owners of a project do (tasks set back, verdicts given in bulk) is found by `go_through`, once a night.
+
+A reviewer's word about a verdict is heard, too. One that he rejects counts no longer; a false positive so rejected
+never stood, and its discrepancy opens again, while the server gives the task back to its mapper. If he approves of it
+after all, it holds again. A false positive set back to "created" by an owner is taken back in the same way; that its
+task or its challenge was deleted changes nothing.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from typing import Any, NamedTuple
+
+from psycopg2.extensions import cursor as Cursor
+
+from daemon.db import Database, query
+from daemon.discrepancies.model import plain
+from daemon.errors import DiscrepancyUnknown, MapRouletteMissing
+from daemon.publish.maproulette.client import PAGE, Client
+from daemon.publish.maproulette.records import note_status, read_challenges, read_tasks_in
+from daemon.publish.maproulette.replies import Comment, Person, Status, Task, TaskMark, ViewedTask
+from daemon.publish.maproulette.settings import REASONS
+from daemon.reviews.intake import AskedMap, take_verdict
+from daemon.reviews.verdicts import Verdict, overturn, uphold
+from daemon.sections.publish import Reviews
+
+log = logging.getLogger(__name__)
+
+#: The way verdicts come, as the ledger notes it.
+CAME_BY = "maproulette"
+#: What a task's status says of a discrepancy. "Answered" and "validated" are no verdicts.
+VERDICTS: Mapping[Status, Verdict] = {
+    Status.FIXED: Verdict.FIXED,
+    Status.FALSE_POSITIVE: Verdict.FALSE_POSITIVE,
+    Status.SKIPPED: Verdict.SKIPPED,
+    Status.ALREADY_FIXED: Verdict.ALREADY_FIXED,
+    Status.TOO_HARD: Verdict.TOO_HARD,
+}
+#: Statuses that a mapper gives.
+FINISHED = (*VERDICTS, Status.ANSWERED, Status.VALIDATED)
+#: Statuses of a review: rejected, and those that approve of the verdict. What is disputed is not settled yet.
+REJECTED, APPROVED = 2, (1, 3, 6, 7)
+#: Read again so much of what was heard: the server's clock dates what it has not written yet.
+AGAIN = timedelta(minutes=5)
+#: Readings of one feed at most in one round; what moves faster is found by the next round.
+READINGS = 5
+#: Everything is gone through so often.
+NIGHTLY = timedelta(days=1)
+LONG_AGO = datetime(2000, 1, 1, tzinfo=UTC)
+
+
+class Told(NamedTuple):
+    """A verdict that was kept."""
+
+    review: int
+    verdict: Verdict
+    at: datetime
+    holds: bool
+    """Nobody took it back."""
+
+
+class Listener:
+    """Listens to the tasks of all challenges that are known.
+
+    Args:
+        current_map: is asked about what a mapper calls fixed.
+        bot: the id of the key's owner on the server, whose closes are our own; None: not known.
+    """
+
+    def __init__(
+        self, client: Client, db: Database, current_map: AskedMap, reviews: Reviews, stop: threading.Event,
+        bot: int | None = None,
+    ):
+        self._client = client
+        self._db = db
+        self._map = current_map
+        self._reviews = reviews
+        self._stop = stop
+        self.bot = bot
+
+    def listen(self, now: datetime) -> int:
+        """Hear what is new; once a night, go through everything. Returns how many verdicts were new.
+
+        Raises:
+            MapRouletteError: what was heard before is kept; the rest is heard next time.
+        """
+        challenges = self._challenges()
+        if not challenges:
+            return 0
+        with self._db.transaction() as cursor:
+            upto = _heard_upto(cursor)
+        heard = self._hear_verdicts(challenges, upto.get("verdicts", LONG_AGO), now)
+        self._hear_reviews(challenges, upto.get("reviews", LONG_AGO), now)
+        if now - upto.get("all", LONG_AGO) >= NIGHTLY:
+            heard += self.go_through(now)
+        self._hear_comments()
+        return heard
+
+    def go_through(self, now: datetime) -> int:
+        """Hold every task against what was heard of it, and hear what was missed. Returns how many verdicts were new."""
+        heard = 0
+        for challenge in self._challenges():
+            if self._stop.is_set():
+                return heard
+            try:
+                heard += self._go_through(challenge, now)
+            except MapRouletteMissing:
+                log.info("challenge %d is gone from the server; what was said in it is kept", challenge)
+        with self._db.transaction() as cursor:
+            _note_heard(cursor, "all", now)
+        return heard
+
+    # -- verdicts -------------------------------------------------------------------------------------------------
+
+    def _hear_verdicts(self, challenges: Sequence[int], upto: datetime, now: datetime) -> int:
+        with self._db.transaction() as cursor:
+            cursor.execute(query("count_own_closes"))
+            (own,) = cursor.fetchone() or (0,)
+        heard = 0
+        for mark in self._read(challenges, "mappedOn", upto - AGAIN, own // PAGE):
+            if self._stop.is_set():
+                break
+            heard += self._hear(mark, now)
+        return heard
+
+    def _read(
+        self, challenges: Sequence[int], sort: str, since: datetime, first_page: int = 0,
+        reviews: Sequence[int] | None = None,
+    ) -> list[TaskMark]:
+        """All that was touched since then, the oldest first."""
+        found: dict[tuple[int, Status, datetime], TaskMark] = {}
+        newest: datetime | None = None
+        for _ in range(READINGS):
+            before = len(found)
+            count = 0
+            for mark in self._touched(challenges, sort, first_page, reviews):
+                count += 1
+                at = _touched_at(mark, sort)
+                if at is None:
+                    continue
+                if at < since:
+                    break
+                if newest is None or at <= newest:
+                    found.setdefault((mark.id, mark.status, at), mark)
+            newest = newest or max((at for _, _, at in found), default=None)
+            if count <= PAGE or len(found) == before:
+                break
+        return [found[one] for one in sorted(found, key=lambda one: (one[2], one[0]))]
+
+    def _touched(
+        self, challenges: Sequence[int], sort: str, first_page: int, reviews: Sequence[int] | None
+    ) -> Iterator[TaskMark]:
+        """From a page that begins with tasks nobody touched, which the server puts first: most are our own closes."""
+        while True:
+            marks = self._client.marks(
+                challenges, statuses=FINISHED, reviews=reviews, sort=sort, first_page=first_page
+            )
+            first = next(marks, None)
+            if first_page == 0 or (first is not None and _touched_at(first, sort) is None):
+                break
+            first_page -= 1
+        if first is not None:
+            yield first
+            yield from marks
+
+    def _hear(self, mark: TaskMark, now: datetime, feed: str = "verdicts") -> int:
+        """Keep a mapper's verdict, unless it is known, and that it was heard in the feed; 1 if it was new."""
+        if mark.mapped_on is None:
+            return 0
+        with self._db.transaction() as cursor:
+            told = _told(cursor, [mark.id]).get(mark.id, [])
+            if any(one.at == mark.mapped_on for one in told) or self._is_ours(mark):
+                _note_heard(cursor, feed, min(mark.mapped_on, now))
+                return 0
+        task = self._task(mark)
+        with self._db.transaction() as cursor:
+            new = self._take(cursor, mark, task, now)
+            _note_heard(cursor, feed, min(mark.mapped_on, now))
+        return new
+
+    def _is_ours(self, mark: TaskMark) -> bool:
+        """A mapper's step has a mapper. What has none was closed by the project's owner, which is us, by right."""
+        if mark.completed_by is None:
+            return mark.status is Status.ALREADY_FIXED
+        return self.bot is not None and mark.completed_by.id == self.bot
+
+    def _task(self, mark: TaskMark) -> Task | None:
+        """The task in full as the verdict left it; None if it is gone, or somebody went on with it."""
+        try:
+            task = self._client.task(mark.id)
+        except MapRouletteMissing:
+            return None
+        return task if (task.status, task.mapped_on) == (mark.status, mark.mapped_on) else None
+
+    def _take(self, cursor: Cursor, mark: TaskMark, task: Task | None, now: datetime) -> int:
+        """Keep a verdict with its reasons; 1 if it was new."""
+        if mark.mapped_on is None or mark.status not in VERDICTS:
+            return 0
+        tags = list(dict.fromkeys([*mark.tags, *(task.tags if task else ())]))
+        responses = dict(task.responses) if task else {}
+        detail = {"task": mark.id, "challenge": mark.challenge, "tags": tags, "responses": responses}
+        if mark.completed_by is not None:
+            detail["user"] = mark.completed_by.id
+        who = mark.completed_by.name if mark.completed_by else None
+        try:
+            review = take_verdict(
+                cursor, self._map, self._reviews, mark.name, VERDICTS[mark.status], who, reason_of(responses, tags),
+                CAME_BY, mark.mapped_on, detail, now=now,
+            )
+        except DiscrepancyUnknown:
+            log.info("task %d is about %r, of which nothing is known here", mark.id, mark.name)
+            return 0
+        if not review.recorded:
+            return 0
+        note_status(cursor, mark.name, mark.status, mark.mapped_on)
+        cursor.execute(query("attach_comments"), {"tasks": [mark.id]})
+        cursor.execute(query("note_uncommented"), {"challenge": mark.challenge})
+        return 1
+
+    # -- reviews of verdicts --------------------------------------------------------------------------------------
+
+    def _hear_reviews(self, challenges: Sequence[int], upto: datetime, now: datetime) -> None:
+        for mark in self._read(challenges, "reviewedAt", upto - AGAIN, reviews=(REJECTED, *APPROVED)):
+            if self._stop.is_set():
+                return
+            self._hear(mark, now, "reviews")  # what is reviewed may have been finished after the verdicts were read
+            with self._db.transaction() as cursor:
+                reviewer = mark.reviewed_by.name if mark.reviewed_by else None
+                at = mark.reviewed_at or now
+                for one in _told(cursor, [mark.id]).get(mark.id, []):
+                    if one.at != mark.mapped_on:
+                        continue
+                    if mark.review == REJECTED:
+                        overturn(cursor, one.review, who=reviewer, at=at, now=now, by="rejected by a reviewer")
+                    else:
+                        uphold(cursor, one.review, who=reviewer, now=now)
+                _note_heard(cursor, "reviews", min(at, now))
+
+    # -- comments -------------------------------------------------------------------------------------------------
+
+    def _hear_comments(self) -> None:
+        with self._db.transaction() as cursor:
+            cursor.execute(query("uncommented"))
+            challenges = [challenge for (challenge,) in cursor.fetchall()]
+        for challenge in challenges:
+            if self._stop.is_set():
+                return
+            try:
+                comments = self._client.comments(challenge)
+            except MapRouletteMissing:
+                comments = []
+            with self._db.transaction() as cursor:
+                _keep_comments(cursor, comments)
+                cursor.execute(query("commented"), {"challenge": challenge})
+
+    # -- everything -----------------------------------------------------------------------------------------------
+
+    def _go_through(self, challenge: int, now: datetime) -> int:
+        seen = self._client.viewed(challenge, FINISHED)
+        heard = 0
+        with self._db.transaction() as cursor:
+            ours = next((row for row in read_challenges(cursor) if row.remote == challenge), None)
+            rows = read_tasks_in(cursor, ours.id) if ours else {}
+            told = _told(cursor, [one.id for one in seen])
+            cursor.execute(query("note_uncommented"), {"challenge": challenge})
+        for one in seen:
+            row = rows.get(one.name)
+            if _is_told(one, told.get(one.id, [])) or (row is not None and row.ours and row.status == one.status):
+                continue
+            try:
+                mark = mark_of(self._client.task(one.id), one)
+            except MapRouletteMissing:
+                continue
+            if self._is_ours(mark):
+                continue
+            with self._db.transaction() as cursor:
+                heard += self._take(cursor, mark, self._task(mark), now)
+        finished = {one.id for one in seen}
+        self._find_set_back({row.remote for row in rows.values() if row.remote and not row.ours} - finished, now)
+        return heard
+
+    def _find_set_back(self, tasks: set[int], now: datetime) -> None:
+        """Take back the verdicts of those tasks that wait for a mapper again, although nobody here let them."""
+        with self._db.transaction() as cursor:
+            told = _told(cursor, sorted(tasks))
+        for number, verdicts in told.items():
+            if not verdicts[-1].holds:
+                continue
+            try:
+                task = self._client.task(number)
+            except MapRouletteMissing:
+                continue  # deleted: what was said of it holds
+            if task.status is not Status.CREATED:
+                continue
+            at = task.modified or now
+            with self._db.transaction() as cursor:
+                overturn(cursor, verdicts[-1].review, who=None, at=at, now=now, by="its task was set back to created")
+                note_status(cursor, task.name, Status.CREATED, at)
+
+    def _challenges(self) -> list[int]:
+        with self._db.transaction() as cursor:
+            return [row.remote for row in read_challenges(cursor) if row.remote is not None and row.remote > 0]
+
+
+def reason_of(responses: Mapping[str, Any], tags: Iterable[str]) -> str | None:
+    """Why, in words: the answer to "why is it wrong?", or else the tags that say so; None where nobody said."""
+    answer = responses.get("reason")
+    if isinstance(answer, str) and answer.strip():
+        return " ".join(answer.split())
+    words = {tag: reason for reason, tag in REASONS.items()}
+    return ", ".join(words[tag] for tag in tags if tag in words) or None
+
+
+def mark_of(task: Task, viewed: ViewedTask) -> TaskMark:
+    """What `marks` would tell of a task. One that an owner finished has no mapper, and the moment of the last change."""
+    mapper = None if task.completed_by is None else Person(task.completed_by, viewed.mapper)
+    return TaskMark(
+        task.id, task.name, task.parent, task.status or viewed.status, (0.0, 0.0),
+        task.mapped_on or task.modified, mapper, viewed.tags,
+    )
+
+
+def _touched_at(mark: TaskMark, sort: str) -> datetime | None:
+    return mark.reviewed_at if sort == "reviewedAt" else mark.mapped_on
+
+
+def _is_told(viewed: ViewedTask, told: Sequence[Told]) -> bool:
+    """Whether what a task says now was heard; exports write moments to the second."""
+    if viewed.status not in VERDICTS:
+        return True
+    if not told or told[-1].verdict is not VERDICTS[viewed.status]:
+        return False
+    return viewed.mapped_on is None or viewed.mapped_on - told[-1].at < timedelta(seconds=1)
+
+
+def _heard_upto(cursor: Cursor) -> dict[str, datetime]:
+    cursor.execute(query("heard_upto"))
+    return dict(cursor.fetchall())
+
+
+def _note_heard(cursor: Cursor, feed: str, upto: datetime) -> None:
+    cursor.execute(query("note_heard"), {"feed": feed, "upto": upto})
+
+
+def _told(cursor: Cursor, tasks: Sequence[int]) -> dict[int, list[Told]]:
+    """What was heard of these tasks, the oldest first."""
+    told: dict[int, list[Told]] = {}
+    cursor.execute(query("told_by_tasks"), {"tasks": [str(task) for task in tasks]})
+    for task, review, verdict, at, holds in cursor.fetchall():
+        told.setdefault(task, []).append(Told(review, Verdict(verdict), at, holds))
+    return told
+
+
+def _keep_comments(cursor: Cursor, comments: Sequence[Comment]) -> None:
+    if not comments:
+        return
+    cursor.execute(query("keep_comments"), {
+        "ids": [one.id for one in comments], "tasks": [one.task for one in comments],
+        "whos": [plain(one.name) or None for one in comments], "ats": [one.created for one in comments],
+        "texts": [plain(one.text) for one in comments],
+    })
+    if tasks := sorted({task for (task,) in cursor.fetchall()}):
+        cursor.execute(query("attach_comments"), {"tasks": tasks})

@@ -1,0 +1,64 @@
+-- name: overturn_review
+-- Somebody took this verdict back.
+UPDATE review SET overturned = %(at)s, overturned_by = %(who)s WHERE id = %(id)s AND overturned IS NULL
+RETURNING key, verdict;
+
+-- name: uphold_review
+-- A verdict that was taken back holds after all.
+UPDATE review SET overturned = NULL, overturned_by = NULL WHERE id = %(id)s AND overturned IS NOT NULL
+RETURNING key, verdict;
+
+-- name: verdict_stands
+-- Whether anybody said so of a discrepancy, and it was not taken back.
+SELECT FROM review WHERE key = %(key)s AND verdict = %(verdict)s::verdict AND overturned IS NULL LIMIT 1;
+
+-- name: heard_upto
+-- How far the feeds of MapRoulette were listened to.
+SELECT feed, upto FROM maproulette_heard;
+
+-- name: note_heard
+-- A feed was listened to up to this moment.
+INSERT INTO maproulette_heard (feed, upto) VALUES (%(feed)s, %(upto)s)
+ON CONFLICT (feed) DO UPDATE SET upto = greatest(maproulette_heard.upto, excluded.upto);
+
+-- name: told_by_tasks
+-- The verdicts that these tasks of MapRoulette have told, the oldest first.
+SELECT (detail ->> 'task')::bigint, id, verdict, at, overturned IS NULL FROM review
+WHERE came_by = 'maproulette' AND detail ->> 'task' = ANY(%(tasks)s::text[]) ORDER BY at, id;
+
+-- name: note_uncommented
+-- The comments of a challenge are to be read.
+INSERT INTO maproulette_uncommented (challenge) VALUES (%(challenge)s) ON CONFLICT DO NOTHING;
+
+-- name: uncommented
+-- Challenges whose comments are to be read.
+SELECT challenge FROM maproulette_uncommented ORDER BY challenge;
+
+-- name: commented
+-- The comments of a challenge were read.
+DELETE FROM maproulette_uncommented WHERE challenge = %(challenge)s;
+
+-- name: keep_comments
+-- Comments, each once; returns the tasks of those that are new.
+INSERT INTO maproulette_comment (id, task, who, at, text)
+SELECT * FROM unnest(%(ids)s::bigint[], %(tasks)s::bigint[], %(whos)s::text[], %(ats)s::timestamptz[], %(texts)s::text[])
+ON CONFLICT (id) DO NOTHING
+RETURNING task;
+
+-- name: attach_comments
+-- Put with the newest verdict of each of these tasks what was written about the task; it is the reason if none was given.
+UPDATE review AS r SET
+    detail = r.detail || jsonb_build_object('comments', c.comments), reason = coalesce(r.reason, c.last)
+FROM (
+    SELECT task, (array_agg(text ORDER BY id DESC))[1] AS last,
+           jsonb_agg(jsonb_build_object('id', id, 'who', who, 'at', at, 'text', text) ORDER BY id) AS comments
+    FROM maproulette_comment WHERE task = ANY(%(tasks)s::bigint[]) GROUP BY task
+) AS c
+WHERE r.id = (
+    SELECT n.id FROM review AS n
+    WHERE n.came_by = 'maproulette' AND n.detail ->> 'task' = c.task::text ORDER BY n.at DESC, n.id DESC LIMIT 1
+);
+
+-- name: count_own_closes
+-- How many tasks have the status "already fixed" because we gave it to them.
+SELECT count(*) FROM maproulette_task WHERE ours AND status = 5;
