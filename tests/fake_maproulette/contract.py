@@ -91,7 +91,8 @@ class Contract:
         status = str(reply.status)
         where = f"reply {status} of {endpoint.id}"
         if status not in endpoint.replies:
-            fine = reply.status >= 500 or (reply.status in (400, 403, 409, 413, 415) and reply.kind == "text/html")
+            page = reply.status == 400 and reply.kind == "text/html"
+            fine = reply.status >= 500 or page or (reply.status in (413, 415) and not reply.content)
             return [] if fine else [f"{where}: the contract knows {', '.join(endpoint.replies)}"]
         schema = endpoint.replies[status]
         if reply.kind == "text/html" or (reply.status >= 500 and reply.value is None):
