@@ -205,7 +205,7 @@ class MapRouletteError(MapgapError):
 
 
 class MapRouletteUnavailable(MapRouletteError):
-    """`answered` is False where no whole answer came, so that what was asked for may have been done all the same."""
+    """`answered` is True where the server itself says that it failed; otherwise what was asked for may have been done."""
 
     transient = True
 

@@ -214,7 +214,8 @@ class Exchange:
         if status == 500 and _TAKEN.search(message):
             return NameTaken(text)
         if status in (408, 425, 429) or status >= 500:
-            return MapRouletteUnavailable(text, answered=True)
+            # a page of the proxy in front says nothing of what the server behind it did
+            return MapRouletteUnavailable(text, answered=bool(value))
         if 300 <= status < 400 or 200 <= status < 300:
             return ReplyInvalid(f"{text}; redirects are not followed: set maproulette.url to where the API is")
         return MapRouletteInvalid(text)
