@@ -40,6 +40,7 @@ CREATE TABLE maproulette_task (
     challenge integer NOT NULL REFERENCES maproulette_challenge (id) ON DELETE CASCADE,
     remote    bigint UNIQUE,            -- its id there; NULL: about to be made, whether it was is in doubt
     intended  timestamptz NOT NULL,     -- when it was chosen to be made
+    tried     timestamptz,              -- when the server was last asked to make it
     digest    text,                     -- of the content it has there
     status    smallint,                 -- MapRoulette's number, as last seen or set; NULL: in doubt
     since     timestamptz,              -- when it was seen or set

@@ -59,13 +59,13 @@ DELETE FROM maproulette_challenge WHERE id = %(id)s;
 
 -- name: maproulette_tasks
 -- What is known of the tasks of these discrepancies, and when people were last to be asked anew.
-SELECT t.key, t.challenge, t.remote, t.intended, t.digest, t.status, t.since, t.ours, t.elements,
+SELECT t.key, t.challenge, t.remote, t.intended, t.tried, t.digest, t.status, t.since, t.ours, t.elements,
        (SELECT max(h.at) FROM discrepancy_history h WHERE h.key = t.key AND h.event IN ('reopened', 'returned'))
 FROM maproulette_task t WHERE t.key = ANY(%(keys)s::text[]);
 
 -- name: maproulette_tasks_in
 -- What is known of the tasks of one challenge.
-SELECT key, challenge, remote, intended, digest, status, since, ours, elements, NULL::timestamptz
+SELECT key, challenge, remote, intended, tried, digest, status, since, ours, elements, NULL::timestamptz
 FROM maproulette_task WHERE challenge = %(challenge)s;
 
 -- name: intend_tasks
@@ -74,8 +74,12 @@ INSERT INTO maproulette_task (key, challenge, intended)
 SELECT key, %(challenge)s, %(now)s FROM unnest(%(keys)s::text[]) AS k (key)
 ON CONFLICT (key) DO NOTHING;
 
+-- name: try_tasks
+-- The server is about to be asked to make these.
+UPDATE maproulette_task SET tried = %(now)s WHERE key = ANY(%(keys)s::text[]) AND remote IS NULL;
+
 -- name: set_tasks
--- What is known of tasks on the server now; columns that are NULL stay as they are, but for the elements.
+-- What is known of tasks on the server now.
 INSERT INTO maproulette_task AS m (key, challenge, remote, intended, digest, status, since, ours, elements)
 SELECT t.key, t.challenge, t.remote, %(now)s, t.digest, t.status, t.since, t.ours, t.elements::jsonb
 FROM unnest(%(keys)s::text[], %(challenges)s::integer[], %(remotes)s::bigint[], %(digests)s::text[],
@@ -126,3 +130,13 @@ GROUP BY c.id ORDER BY c.name;
 -- How many discrepancies are shown to people and have no task yet.
 SELECT count(*) FROM discrepancy d
 WHERE d.state = 'published' AND NOT EXISTS (SELECT FROM maproulette_task t WHERE t.key = d.key);
+
+-- name: move_intended_tasks
+-- What was about to be made in one challenge will be made in another.
+UPDATE maproulette_task SET challenge = %(to)s WHERE challenge = %(from)s AND remote IS NULL;
+
+-- name: published_in_challenge
+-- The discrepancies that a challenge has tasks of, next after a key.
+SELECT d.* FROM maproulette_task t JOIN discrepancy_record d ON d.key = t.key
+WHERE t.challenge = %(challenge)s AND t.remote IS NOT NULL AND t.key > %(after)s
+ORDER BY t.key LIMIT %(limit)s;

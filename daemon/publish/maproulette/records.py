@@ -19,7 +19,6 @@ from daemon.db import query
 from daemon.publish.maproulette.replies import OPEN, Status
 from daemon.publish.maproulette.settings import Group
 
-
 #: Statuses by which we close.
 OUR_CLOSES = frozenset({Status.ALREADY_FIXED, Status.DISABLED})
 
@@ -86,6 +85,7 @@ class TaskRow:
     Attributes:
         challenge: our own number of its challenge.
         remote: the server's id, None while it is an intention.
+        intended: when it was chosen to be made; `tried`: when the server was last asked to.
         digest: of the content it has there, None where nobody knows.
         status: as last seen or set there, at `since`; None while it is an intention.
         ours: nobody else gave it that status.
@@ -103,6 +103,7 @@ class TaskRow:
     ours: bool = False
     elements: Mapping[str, int] = field(default_factory=dict)
     asked_anew: datetime | None = None
+    tried: datetime | None = None
 
     @property
     def is_open(self) -> bool:
@@ -189,6 +190,16 @@ def intend_tasks(cursor: Cursor, challenge: int, keys: Sequence[str], now: datet
     cursor.execute(query("intend_tasks"), {"challenge": challenge, "keys": list(keys), "now": now})
 
 
+def try_tasks(cursor: Cursor, keys: Iterable[str], now: datetime) -> None:
+    """The server is about to be asked to make these."""
+    cursor.execute(query("try_tasks"), {"keys": sorted(keys), "now": now})
+
+
+def move_intended(cursor: Cursor, source: int, target: int) -> None:
+    """What was about to be made in one challenge will be made in another."""
+    cursor.execute(query("move_intended_tasks"), {"from": source, "to": target})
+
+
 def set_tasks(cursor: Cursor, rows: Sequence[TaskRow], now: datetime) -> None:
     """Keep what is known of tasks now; a name that is no discrepancy's key is left out."""
     if not rows:
@@ -229,6 +240,6 @@ def seen_as(row: TaskRow, status: Status, since: datetime, completed_by: object 
 
 
 def _task(row: Sequence) -> TaskRow:
-    key, challenge, remote, intended, digest, status, since, ours, elements, asked_anew = row
+    key, challenge, remote, intended, tried, digest, status, since, ours, elements, asked_anew = row
     known = None if status is None else Status(status)
-    return TaskRow(key, challenge, remote, intended, digest, known, since, ours, elements or {}, asked_anew)
+    return TaskRow(key, challenge, remote, intended, digest, known, since, ours, elements or {}, asked_anew, tried)

@@ -1,4 +1,4 @@
-"""How a challenge presents itself: its name, what mappers are told, what they see below it, and what they can answer."""
+"""How a challenge presents itself: its name, what mappers are told and see below it, and what they can answer."""
 
 from __future__ import annotations
 
@@ -149,8 +149,8 @@ def is_public(source: Imagery) -> bool:
 def _instruction(group: Group, kind: Kind | None, title: str) -> str:
     told = kind.words().instruction if kind else title
     drawn = (
-        "\n\nAn outline is drawn already: open the task in **JOSM**, compare it with the imagery, correct it, and upload "
-        "it only if it is right."
+        "\n\nThe change is drawn already: open the task in **JOSM**, compare it with the imagery, correct it, and "
+        "upload it only if it is right."
         if group.way == CHANGE_FILE
         else ""
     )

@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import shapely
+from psycopg2.extensions import cursor as Cursor
 
 from daemon.discrepancies.model import Discrepancy
 from daemon.publish.feed import ExportContext
@@ -68,6 +69,50 @@ def digest_of(collection: Mapping[str, Any], work: Mapping[str, Any] | None) -> 
     return hashlib.sha256(said.encode()).hexdigest()[:32]
 
 
+def contents_of(
+    cursor: Cursor, discrepancies: Sequence[tuple[Discrepancy, int]], context: ExportContext, *, move_nodes: bool
+) -> dict[str, Content]:
+    """What the tasks of discrepancies say, by key; each with the way of cooperating of its task's challenge.
+
+    Args:
+        move_nodes: whether change files may move the nodes of what is mapped.
+    """
+    drawings, movable = _drawings(cursor, [d for d, _ in discrepancies], move_nodes=move_nodes)
+    return {
+        d.key: content_of(d, context, way=way, drawing=drawings.get(d.osm or ""), movable=d.osm in movable)
+        for d, way in discrepancies
+    }
+
+
+def ways_of(
+    cursor: Cursor, discrepancies: Sequence[Discrepancy], *, change_files: float, move_nodes: bool
+) -> dict[str, int]:
+    """How new tasks are to cooperate, by key: 2 where a change file can be offered, else 0.
+
+    Args:
+        change_files: confidence from which something missing comes drawn already.
+    """
+    _, movable = _drawings(cursor, discrepancies, move_nodes=move_nodes)
+    return {
+        d.key: CHANGE_FILE
+        if (d.confidence >= change_files and cooperative.can_be_drawn(d)) or d.osm in movable
+        else 0
+        for d in discrepancies
+    }
+
+
+def _drawings(
+    cursor: Cursor, discrepancies: Sequence[Discrepancy], *, move_nodes: bool
+) -> tuple[dict[str, Drawing], set[str]]:
+    """The mapped ways that discrepancies of the wrong place are about, and those of them that may be moved."""
+    misplaced = [d for d in discrepancies if d.osm and d.shift_m is not None]
+    drawings = cooperative.read_drawings(cursor, [d.osm for d in misplaced if d.osm])
+    shifted = {d.osm for d in misplaced if cooperative.is_shifted(d)}
+    offered = {ref: drawing for ref, drawing in drawings.items() if move_nodes and ref in shifted}
+    movable = cooperative.can_be_moved(cursor, list(offered.values())) if offered else set()
+    return drawings, {ref for ref, drawing in offered.items() if drawing.way.id in movable}
+
+
 def content_of(
     discrepancy: Discrepancy, context: ExportContext, *, way: int, drawing: Drawing | None = None, movable: bool = False
 ) -> Content:
@@ -78,9 +123,7 @@ def content_of(
         drawing: the way that the discrepancy is about, as the map has it now.
         movable: whether that way may be moved alone.
     """
-    outline = None
-    if drawing is not None and discrepancy.kind != "gone":
-        outline = _outline(drawing)
+    outline = None if drawing is None else _outline(drawing)
     collection = geojsonl.task(discrepancy, context, mapped=outline)
     file = change_file(discrepancy, drawing if movable else None) if way == CHANGE_FILE else None
     elements = dict(drawing.elements) if outline is not None or (file and file.elements) else {}

@@ -8,8 +8,8 @@
     closed otherwise             9                       stays              stays
 
 What is closed as a false positive somewhere else is withdrawn here: saying "not an issue" is for a mapper. A mapper's
-verdict is undone only by new evidence that is younger: the map shows again what it had ceased to show, or still shows
-what he called fixed when its time is over.
+verdict is undone only by something that is younger: the map shows again what it had ceased to show, or still shows what
+he called fixed when its time is over, or "not an issue" was taken back by a person.
 """
 
 from __future__ import annotations
@@ -20,8 +20,10 @@ from daemon.discrepancies.model import ClosedAs, Discrepancy, State
 from daemon.publish.maproulette.records import OUR_CLOSES, TaskRow
 from daemon.publish.maproulette.replies import OPEN, Status
 
-#: Verdicts that new evidence undoes. "Not an issue" holds for ever.
-BELIEVED = frozenset({Status.FIXED, Status.ALREADY_FIXED, Status.ANSWERED, Status.VALIDATED})
+#: Verdicts that may be undone.
+VERDICTS = frozenset({
+    Status.FIXED, Status.FALSE_POSITIVE, Status.ALREADY_FIXED, Status.ANSWERED, Status.VALIDATED,
+})
 
 
 def wanted_status(discrepancy: Discrepancy, now: datetime) -> Status | None:
@@ -53,4 +55,4 @@ def step_to(wanted: Status | None, row: TaskRow) -> Status | None:
     if row.ours:
         return Status.CREATED if row.status in OUR_CLOSES else None
     is_news = row.asked_anew is not None and (row.since is None or row.asked_anew > row.since)
-    return Status.CREATED if row.status in BELIEVED and is_news else None
+    return Status.CREATED if row.status in VERDICTS and is_news else None
