@@ -65,7 +65,8 @@ class Site:
 
 
 def collection(name: str | None = None, ring: Any = RING, **more: Any) -> dict[str, Any]:
-    feature = {"type": "Feature", "geometry": {"type": "Polygon", "coordinates": [ring]}, "properties": {"score": "0.9"}}
+    geometry = {"type": "Polygon", "coordinates": [ring]}
+    feature = {"type": "Feature", "geometry": geometry, "properties": {"score": "0.9"}}
     return {"type": "FeatureCollection", "features": [feature | ({"id": name} if name else {})], **more}
 
 
@@ -260,7 +261,8 @@ def test_b15_a_task_changed_by_its_id_loses_its_cooperative_work(site):
 
 
 PROGRESSIONS = {
-    0: "0123456789", 1: "149", 2: "1249", 3: "12345679", 4: "049", 5: "459", 6: "12345679", 7: "479", 8: "489", 9: "049",
+    0: "0123456789", 1: "149", 2: "1249", 3: "12345679", 4: "049", 5: "459", 6: "12345679", 7: "479", 8: "489",
+    9: "049",
 }
 
 
