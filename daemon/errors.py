@@ -205,7 +205,7 @@ class MapRouletteError(MapgapError):
 
 
 class MapRouletteUnavailable(MapRouletteError):
-    """`answered` is True where the server itself says that it failed; otherwise what was asked for may have been done."""
+    """`answered` is True where the server itself says that it failed; if not, what was asked for may have been done."""
 
     transient = True
 

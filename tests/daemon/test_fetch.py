@@ -275,7 +275,7 @@ def test_private_addresses_are_known(address, private):
     assert is_private(address) is private
 
 
-# -- requests of any method ---------------------------------------------------------------------------------------------
+# -- requests of any method -------------------------------------------------------------------------------------------
 
 
 class Office:

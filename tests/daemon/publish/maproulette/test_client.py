@@ -79,7 +79,7 @@ def lines(*names: str) -> list[bytes]:
     return [b"\x1e" + json.dumps(collection(name)).encode() + b"\n" for name in names]
 
 
-# -- what is asked and brought ------------------------------------------------------------------------------------------
+# -- what is asked and brought ----------------------------------------------------------------------------------------
 
 
 def test_the_key_says_who_we_are_and_never_comes_back(client, maproulette):
@@ -198,7 +198,7 @@ def test_nothing_asked_of_nothing_is_empty(client, challenge, maproulette):
     assert (client.viewed(challenge, [2]), client.comments(challenge)) == ([], [])
 
 
-# -- nothing twice -------------------------------------------------------------------------------------------------------
+# -- nothing twice ----------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("fault", [Fault.LOST_REPLY, Fault.LATE_PROXY])
@@ -244,7 +244,7 @@ def test_a_project_name_taken_in_another_case_or_by_a_deleted_one_is_said(client
     with pytest.raises(errors.NameTaken, match="already exists"):
         client.obtain_project("TOWN", "Town", "")
     maproulette.world.projects[project].deleted = True
-    with pytest.raises(errors.NameTaken, match="set maproulette.project to another"):
+    with pytest.raises(errors.NameTaken, match=r"set maproulette\.project to another"):
         client.obtain_project("town", "Town", "")
 
 
@@ -304,14 +304,14 @@ def test_what_does_no_harm_is_tried_again(clients, challenge, clock, maproulette
     assert maproulette.tasks() == []
 
 
-# -- what each failure is called -----------------------------------------------------------------------------------------
+# -- what each failure is called --------------------------------------------------------------------------------------
 
 
 def test_a_wrong_key_is_refused(clients, challenge):
     stranger = clients(key="12|wrongwrongwrong", retries=3)
     assert stranger.challenge(challenge).id == challenge  # who is nobody may read
     for call in (stranger.whoami, lambda: stranger.update_challenge(challenge, {"blurb": "x"})):
-        with pytest.raises(errors.MapRouletteRefused, match="401.*put a new one in place") as caught:
+        with pytest.raises(errors.MapRouletteRefused, match=r"401.*put a new one in place") as caught:
             call()
         assert "wrongwrong" not in str(caught.value)
 
@@ -323,7 +323,8 @@ def test_a_project_of_somebody_else_is_refused(clients, challenge, maproulette):
 
 
 def test_what_is_not_there_is_missing(client, challenge):
-    for call in (lambda: client.challenge(1), lambda: client.task(1), lambda: client.set_task(1, Status.DISABLED, None)):
+    calls = (lambda: client.challenge(1), lambda: client.task(1), lambda: client.set_task(1, Status.DISABLED, None))
+    for call in calls:
         with pytest.raises(errors.MapRouletteMissing):
             call()
     assert client.task_named(challenge, "none") is None
@@ -387,7 +388,7 @@ def test_a_reply_that_is_none_is_invalid(clients, web, page):
 
 def test_a_captive_portal_is_no_success(client, challenge, maproulette):
     maproulette.faults.script("PUT", "", Fault.HTML)
-    with pytest.raises(errors.ReplyInvalid, match="is maproulette.url"):
+    with pytest.raises(errors.ReplyInvalid, match=r"is maproulette\.url"):
         client.update_challenge(challenge, {"blurb": "new"})
 
 
@@ -420,7 +421,7 @@ def test_absent_and_null_are_the_same(clients, web, value):
     assert (found.status, found.metrics, found.archived, found.tags) == (ChallengeStatus.NONE, Metrics(), False, ())
 
 
-# -- locks ---------------------------------------------------------------------------------------------------------------
+# -- locks ------------------------------------------------------------------------------------------------------------
 
 
 def test_a_task_left_open_is_released_first(client, challenge, maproulette):
@@ -470,7 +471,7 @@ def test_only_one_task_is_open_at_a_time(clients, challenge, maproulette):
     assert not any(seen.status == 409 for seen in maproulette.requests)
 
 
-# -- rehearsal -----------------------------------------------------------------------------------------------------------
+# -- rehearsal --------------------------------------------------------------------------------------------------------
 
 
 def test_a_dry_run_sends_nothing_and_shows_everything(clients, challenge, project, maproulette, caplog):
@@ -500,7 +501,7 @@ def test_a_dry_run_sends_nothing_and_shows_everything(clients, challenge, projec
     assert (client.challenges_of(-1), list(client.marks([made.id])), client.comments(made.id)) == ([], [], [])
 
 
-# -- secrets and manners -------------------------------------------------------------------------------------------------
+# -- secrets and manners ----------------------------------------------------------------------------------------------
 
 
 def test_the_key_is_in_no_log_and_no_message(clients, maproulette, web, caplog, challenge):
