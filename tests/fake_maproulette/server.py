@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import json
 import threading
+import time
 import uuid
 from dataclasses import dataclass
 from datetime import datetime
@@ -64,6 +65,7 @@ class FakeMapRoulette:
         violations: what of requests and replies was not by the contract.
         lenient: requests may be against the contract; replies may not.
         checks: False: nothing is held against the contract, for measuring.
+        busy: seconds that were spent on requests.
     """
 
     def __init__(self, now: datetime | None = None, seed: int = 0, checks: bool = True):
@@ -74,6 +76,7 @@ class FakeMapRoulette:
         self.violations: list[str] = []
         self.lenient = False
         self.checks = checks
+        self.busy = 0.0
         self.released = threading.Event()
         self._mappers: dict[str, Mapper] = {}
         fake = self
@@ -155,6 +158,7 @@ class FakeMapRoulette:
         parts = urlsplit(handler.path)
         query = dict(parse_qsl(parts.query, keep_blank_values=True))
         request = Request(handler.command, handler.path, parts.path, query, dict(handler.headers), body)
+        began = time.perf_counter()
         with self.world.lock:
             fault = self.faults.next(request.method, request.path.removeprefix("/api/v2"))
             found = contract().endpoint(request.method, request.path)
@@ -162,6 +166,7 @@ class FakeMapRoulette:
             if fault is not None:
                 reply = self._faulty(fault)
             status = reply.status if reply is not None else None
+            self.busy += time.perf_counter() - began
             self.requests.append(Seen(
                 found[0].id if found else "", request.method, request.target, body, status,
                 request.user.name if request.user else None,
