@@ -23,7 +23,7 @@ ON CONFLICT (feed) DO UPDATE SET upto = greatest(maproulette_heard.upto, exclude
 
 -- name: told_by_tasks
 -- The verdicts that these tasks of MapRoulette have told, the oldest first.
-SELECT (detail ->> 'task')::bigint, id, verdict, at, overturned IS NULL FROM review
+SELECT (detail ->> 'task')::bigint, id, key, verdict, at, overturned IS NULL FROM review
 WHERE came_by = 'maproulette' AND detail ->> 'task' = ANY(%(tasks)s::text[]) ORDER BY at, id;
 
 -- name: note_uncommented
@@ -59,6 +59,9 @@ WHERE r.id = (
     WHERE n.came_by = 'maproulette' AND n.detail ->> 'task' = c.task::text ORDER BY n.at DESC, n.id DESC LIMIT 1
 );
 
--- name: count_own_closes
--- How many tasks have the status "already fixed" because we gave it to them.
-SELECT count(*) FROM maproulette_task WHERE ours AND status = 5;
+-- name: forget_heard
+-- Another server is listened to from now on: what was heard stays heard, and its tasks are no longer the server's.
+WITH feeds AS (DELETE FROM maproulette_heard), comments AS (DELETE FROM maproulette_comment),
+     waiting AS (DELETE FROM maproulette_uncommented)
+UPDATE review SET detail = (detail - 'task') || jsonb_build_object('task_elsewhere', detail -> 'task')
+WHERE came_by = 'maproulette' AND detail ? 'task';

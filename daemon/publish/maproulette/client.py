@@ -356,7 +356,6 @@ class Client:
         sort: str = "mappedOn",
         descending: bool = True,
         page_size: int = PAGE,
-        first_page: int = 0,
     ) -> Iterator[TaskMark]:
         """Tasks of challenges, page by page, those included that the server hides unless told not to: finished ones,
         those that somebody has open, those of archived challenges.
@@ -368,7 +367,7 @@ class Client:
             sort: "mappedOn", "reviewedAt", "id", ...; the order of tasks without such a time is the server's.
         """
         known = [challenge for challenge in challenges if challenge > 0]
-        page = first_page
+        page = 0
         while known:
             query = {
                 "cid": _list(known), "tStatus": _list(statuses), "ca": True, "excludeLocked": True,

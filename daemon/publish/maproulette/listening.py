@@ -6,8 +6,9 @@ Tasks move between the pages while they are read; so what took more than a page 
 that was not there before. Verdict and moment are kept in one transaction, the oldest first: after a kill anywhere, what
 was not kept is read again, and what was kept is known by its task, verdict and moment.
 
-Nobody touched a task that has no such moment, or the one of a verdict heard before: that was our own hand, or an
-owner's. What the owners of a project do (tasks set back, verdicts given in bulk) is found by `go_through`, once a night.
+Only the last thing that was done to a task can be seen so; what was done before, and by whom, is in its history, which is
+asked for each task that is new. What we closed ourselves has nobody who did it there, although the task may still name
+the mapper who had it before. Tasks that were set back turn up nowhere; they are found by `go_through`, once a night.
 
 A reviewer's word about a verdict is heard, too. One that he rejects counts no longer; a false positive so rejected
 never stood, and its discrepancy opens again, while the server gives the task back to its mapper. If he approves of it
@@ -20,7 +21,6 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any, NamedTuple
 
@@ -57,9 +57,22 @@ REJECTED, APPROVED = 2, (1, 3, 6, 7)
 AGAIN = timedelta(minutes=5)
 #: Readings of one feed at most in one round; what moves faster is found by the next round.
 READINGS = 5
+#: Of the entries of a task's history, those that are a change of status.
+STATUS_CHANGE = 1
+#: Two moments of one change of status, as different places write them, differ by less.
+SAME_MOMENT = timedelta(seconds=2)
 #: Everything is gone through so often.
 NIGHTLY = timedelta(days=1)
 LONG_AGO = datetime(2000, 1, 1, tzinfo=UTC)
+
+
+class Step(NamedTuple):
+    """A status that a person gave a task."""
+
+    status: Status
+    at: datetime
+    person: Person | None
+    """None: it was given by right of ownership."""
 
 
 class Told(NamedTuple):
@@ -126,19 +139,15 @@ class Listener:
     # -- verdicts -------------------------------------------------------------------------------------------------
 
     def _hear_verdicts(self, challenges: Sequence[int], upto: datetime, now: datetime) -> int:
-        with self._db.transaction() as cursor:
-            cursor.execute(query("count_own_closes"))
-            (own,) = cursor.fetchone() or (0,)
         heard = 0
-        for mark in self._read(challenges, "mappedOn", upto - AGAIN, own // PAGE):
+        for mark in self._read(challenges, "mappedOn", upto - AGAIN):
             if self._stop.is_set():
                 break
             heard += self._hear(mark, now)
         return heard
 
     def _read(
-        self, challenges: Sequence[int], sort: str, since: datetime, first_page: int = 0,
-        reviews: Sequence[int] | None = None,
+        self, challenges: Sequence[int], sort: str, since: datetime, reviews: Sequence[int] | None = None
     ) -> list[TaskMark]:
         """All that was touched since then, the oldest first."""
         found: dict[tuple[int, Status, datetime], TaskMark] = {}
@@ -146,10 +155,10 @@ class Listener:
         for _ in range(READINGS):
             before = len(found)
             count = 0
-            for mark in self._touched(challenges, sort, first_page, reviews):
+            for mark in self._client.marks(challenges, statuses=FINISHED, reviews=reviews, sort=sort, page_size=PAGE):
                 count += 1
-                at = _touched_at(mark, sort)
-                if at is None:
+                at = mark.reviewed_at if sort == "reviewedAt" else mark.mapped_on
+                if at is None:  # the server puts those first that have no time
                     continue
                 if at < since:
                     break
@@ -160,42 +169,44 @@ class Listener:
                 break
         return [found[one] for one in sorted(found, key=lambda one: (one[2], one[0]))]
 
-    def _touched(
-        self, challenges: Sequence[int], sort: str, first_page: int, reviews: Sequence[int] | None
-    ) -> Iterator[TaskMark]:
-        """From a page that begins with tasks nobody touched, which the server puts first: most are our own closes."""
-        while True:
-            marks = self._client.marks(
-                challenges, statuses=FINISHED, reviews=reviews, sort=sort, first_page=first_page
-            )
-            first = next(marks, None)
-            if first_page == 0 or (first is not None and _touched_at(first, sort) is None):
-                break
-            first_page -= 1
-        if first is not None:
-            yield first
-            yield from marks
-
     def _hear(self, mark: TaskMark, now: datetime, feed: str = "verdicts") -> int:
-        """Keep a mapper's verdict, unless it is known, and that it was heard in the feed; 1 if it was new."""
+        """Keep what mappers did to a task, unless it is known, and that it was heard in the feed; how much was new."""
         if mark.mapped_on is None:
             return 0
         with self._db.transaction() as cursor:
-            told = _told(cursor, [mark.id]).get(mark.id, [])
-            if any(one.at == mark.mapped_on for one in told) or self._is_ours(mark):
+            told = _told(cursor, {mark.id: mark.name}).get(mark.id, [])
+            if any(one.at == mark.mapped_on for one in told):
                 _note_heard(cursor, feed, min(mark.mapped_on, now))
                 return 0
-        task = self._task(mark)
+        steps = self._steps(mark, mark.mapped_on)
+        new = _not_told(steps, told)
+        task = self._task(mark) if new and new[-1].at == mark.mapped_on else None
         with self._db.transaction() as cursor:
-            new = self._take(cursor, mark, task, now)
+            heard = sum(self._take(cursor, mark, step, task, now) for step in new)
             _note_heard(cursor, feed, min(mark.mapped_on, now))
-        return new
+        return heard
 
-    def _is_ours(self, mark: TaskMark) -> bool:
-        """A mapper's step has a mapper. What has none was closed by the project's owner, which is us, by right."""
-        if mark.completed_by is None:
-            return mark.status is Status.ALREADY_FIXED
-        return self.bot is not None and mark.completed_by.id == self.bot
+    def _steps(self, mark: TaskMark, mapped_on: datetime) -> list[Step]:
+        """The verdicts that people gave a task, the oldest first; the last one that it shows is dated as it shows."""
+        try:
+            history = self._client.history(mark.id)
+        except MapRouletteMissing:
+            history = []
+        changes = [one for one in history if one.action == STATUS_CHANGE and one.status in VERDICTS]
+        shown = [one for one in changes if one.status == mark.status and abs(one.at - mapped_on) < SAME_MOMENT]
+        last = shown[-1] if shown else None
+        steps = [
+            Step(Status(one.status), one.at, one.person)
+            for one in changes if one is not last and one.person is not None and one.person.id != self.bot
+        ]
+        person = last.person if last else mark.completed_by
+        if mark.status in VERDICTS and not self._is_ours(mark.status, person):
+            steps.append(Step(mark.status, mapped_on, person))
+        return steps
+
+    def _is_ours(self, status: Status, person: Person | None) -> bool:
+        """A mapper's step has a mapper. What has none was done by right of ownership; and who closes so is us."""
+        return status is Status.ALREADY_FIXED if person is None else person.id == self.bot
 
     def _task(self, mark: TaskMark) -> Task | None:
         """The task in full as the verdict left it; None if it is gone, or somebody went on with it."""
@@ -205,27 +216,27 @@ class Listener:
             return None
         return task if (task.status, task.mapped_on) == (mark.status, mark.mapped_on) else None
 
-    def _take(self, cursor: Cursor, mark: TaskMark, task: Task | None, now: datetime) -> int:
+    def _take(self, cursor: Cursor, mark: TaskMark, step: Step, task: Task | None, now: datetime) -> int:
         """Keep a verdict with its reasons; 1 if it was new."""
-        if mark.mapped_on is None or mark.status not in VERDICTS:
-            return 0
-        tags = list(dict.fromkeys([*mark.tags, *(task.tags if task else ())]))
-        responses = dict(task.responses) if task else {}
+        is_last = step.at == mark.mapped_on
+        tags = list(mark.tags)
+        responses = dict(task.responses) if task and is_last else {}
         detail = {"task": mark.id, "challenge": mark.challenge, "tags": tags, "responses": responses}
-        if mark.completed_by is not None:
-            detail["user"] = mark.completed_by.id
-        who = mark.completed_by.name if mark.completed_by else None
+        if step.person is not None:
+            detail["user"] = step.person.id
+        who = step.person.name if step.person else None
         try:
             review = take_verdict(
-                cursor, self._map, self._reviews, mark.name, VERDICTS[mark.status], who, reason_of(responses, tags),
-                CAME_BY, mark.mapped_on, detail, now=now,
+                cursor, self._map, self._reviews, mark.name, VERDICTS[step.status], who, reason_of(responses, tags),
+                CAME_BY, step.at, detail, now=now,
             )
         except DiscrepancyUnknown:
             log.info("task %d is about %r, of which nothing is known here", mark.id, mark.name)
             return 0
         if not review.recorded:
             return 0
-        note_status(cursor, mark.name, mark.status, mark.mapped_on)
+        if is_last:
+            note_status(cursor, mark.name, mark.status, step.at)
         cursor.execute(query("attach_comments"), {"tasks": [mark.id]})
         cursor.execute(query("note_uncommented"), {"challenge": mark.challenge})
         return 1
@@ -240,7 +251,7 @@ class Listener:
             with self._db.transaction() as cursor:
                 reviewer = mark.reviewed_by.name if mark.reviewed_by else None
                 at = mark.reviewed_at or now
-                for one in _told(cursor, [mark.id]).get(mark.id, []):
+                for one in _told(cursor, {mark.id: mark.name}).get(mark.id, []):
                     if one.at != mark.mapped_on:
                         continue
                     if mark.review == REJECTED:
@@ -270,32 +281,30 @@ class Listener:
 
     def _go_through(self, challenge: int, now: datetime) -> int:
         seen = self._client.viewed(challenge, FINISHED)
-        heard = 0
         with self._db.transaction() as cursor:
             ours = next((row for row in read_challenges(cursor) if row.remote == challenge), None)
             rows = read_tasks_in(cursor, ours.id) if ours else {}
-            told = _told(cursor, [one.id for one in seen])
+            told = _told(cursor, {one.id: one.name for one in seen})
             cursor.execute(query("note_uncommented"), {"challenge": challenge})
+        heard = 0
         for one in seen:
             row = rows.get(one.name)
             if _is_told(one, told.get(one.id, [])) or (row is not None and row.ours and row.status == one.status):
                 continue
             try:
-                mark = mark_of(self._client.task(one.id), one)
+                heard += self._hear(mark_of(self._client.task(one.id), one), now, "all")
             except MapRouletteMissing:
                 continue
-            if self._is_ours(mark):
-                continue
-            with self._db.transaction() as cursor:
-                heard += self._take(cursor, mark, self._task(mark), now)
         finished = {one.id for one in seen}
-        self._find_set_back({row.remote for row in rows.values() if row.remote and not row.ours} - finished, now)
+        self._find_set_back({
+            row.remote: row.key for row in rows.values() if row.remote and not row.ours and row.remote not in finished
+        }, now)
         return heard
 
-    def _find_set_back(self, tasks: set[int], now: datetime) -> None:
+    def _find_set_back(self, tasks: Mapping[int, str], now: datetime) -> None:
         """Take back the verdicts of those tasks that wait for a mapper again, although nobody here let them."""
         with self._db.transaction() as cursor:
-            told = _told(cursor, sorted(tasks))
+            told = _told(cursor, tasks)
         for number, verdicts in told.items():
             if not verdicts[-1].holds:
                 continue
@@ -333,17 +342,30 @@ def mark_of(task: Task, viewed: ViewedTask) -> TaskMark:
     )
 
 
-def _touched_at(mark: TaskMark, sort: str) -> datetime | None:
-    return mark.reviewed_at if sort == "reviewedAt" else mark.mapped_on
+def _not_told(steps: Sequence[Step], told: Sequence[Told]) -> list[Step]:
+    """The steps that were not heard before, each verdict told being one of them at most. Histories and tasks date one
+    and the same a little differently.
+    """
+    left, new = list(told), []
+    for step in steps:
+        same = [
+            one for one in left
+            if one.verdict is VERDICTS[step.status] and abs(one.at - step.at) < SAME_MOMENT
+        ]
+        if same:
+            left.remove(min(same, key=lambda one, at=step.at: abs(one.at - at)))
+        else:
+            new.append(step)
+    return new
 
 
 def _is_told(viewed: ViewedTask, told: Sequence[Told]) -> bool:
-    """Whether what a task says now was heard; exports write moments to the second."""
+    """Whether what a task says now was heard."""
     if viewed.status not in VERDICTS:
         return True
     if not told or told[-1].verdict is not VERDICTS[viewed.status]:
         return False
-    return viewed.mapped_on is None or viewed.mapped_on - told[-1].at < timedelta(seconds=1)
+    return viewed.mapped_on is None or viewed.mapped_on - told[-1].at < SAME_MOMENT
 
 
 def _heard_upto(cursor: Cursor) -> dict[str, datetime]:
@@ -355,12 +377,13 @@ def _note_heard(cursor: Cursor, feed: str, upto: datetime) -> None:
     cursor.execute(query("note_heard"), {"feed": feed, "upto": upto})
 
 
-def _told(cursor: Cursor, tasks: Sequence[int]) -> dict[int, list[Told]]:
-    """What was heard of these tasks, the oldest first."""
+def _told(cursor: Cursor, tasks: Mapping[int, str]) -> dict[int, list[Told]]:
+    """What was heard of these tasks (number -> key), the oldest first."""
     told: dict[int, list[Told]] = {}
     cursor.execute(query("told_by_tasks"), {"tasks": [str(task) for task in tasks]})
-    for task, review, verdict, at, holds in cursor.fetchall():
-        told.setdefault(task, []).append(Told(review, Verdict(verdict), at, holds))
+    for task, review, key, verdict, at, holds in cursor.fetchall():
+        if tasks[task] == key:
+            told.setdefault(task, []).append(Told(review, Verdict(verdict), at, holds))
     return told
 
 
