@@ -351,3 +351,24 @@ def test_send_refuses_an_answer_that_is_too_large(web, fetchers):
     with pytest.raises(FetchError, match="101 bytes announced"):
         fetchers(retries=3).send("GET", web.url("/a"), max_bytes=100, again=lambda answer: True)
     assert web.count("/a") == 1
+
+
+def test_send_stops_in_the_middle_of_a_body(fetchers):
+    stop = threading.Event()
+    received = []
+
+    def read_slowly(listener: socket.socket) -> None:
+        connection, _ = listener.accept()
+        with connection:
+            while piece := connection.recv(65536):
+                received.append(len(piece))
+                stop.set()
+
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        reader = threading.Thread(target=read_slowly, args=(listener,))
+        reader.start()
+        url = f"http://127.0.0.1:{listener.getsockname()[1]}/"
+        with pytest.raises(FetchError, match="the daemon stops"):
+            fetchers(timeout=60.0, stop=stop).send("PUT", url, max_bytes=100, body=b"x" * 100_000_000)
+        reader.join()
+    assert sum(received) < 100_000_000

@@ -166,7 +166,7 @@ class Exchange:
                 headers=headers,
                 body=body,
                 timeout=self._upload_timeout if kind is not None and kind.startswith("multipart") else None,
-                again=(lambda answer: self._failure(what, answer).transient) if again else None,
+                again=(lambda answer: self._may_pass(what, answer)) if again else None,
             )
         except FetchError as error:
             reason = self._without_secrets(str(error))
@@ -190,6 +190,10 @@ class Exchange:
                 f"MapRoulette, {method} {path}: HTTP {answer.status} with {kind} that is not JSON; "
                 f"is maproulette.url ({self.url}) the base of an API?"
             ) from None
+
+    def _may_pass(self, what: str, answer: Fetched) -> bool:
+        """Whether asking again at once may help; a lock, say, lasts longer than that."""
+        return not 200 <= answer.status < 300 and isinstance(self._failure(what, answer), MapRouletteUnavailable)
 
     def _failure(self, what: str, answer: Fetched, number: str = "") -> MapRouletteError:
         """The error that an answer is."""

@@ -331,13 +331,15 @@ def test_what_is_not_there_is_missing(client, challenge):
     client.delete_task(1)
 
 
-def test_a_task_that_somebody_has_open_is_locked(client, challenge, maproulette):
+def test_a_task_that_somebody_has_open_is_locked_and_not_waited_for(clients, challenge, maproulette):
+    client = clients(retries=3)
     task = client.put_task(task_fields(challenge)).id
     maproulette.mapper("anna").lock("bld-0001")
     with pytest.raises(errors.TaskLocked), client.opened(task):
         pytest.fail("it is not open for us")
     with pytest.raises(errors.TaskLocked):
         client.complete_task(task, Status.FIXED)
+    assert [seen.status for seen in maproulette.requests[-2:]] == [403, 403]
     assert [held.user for held in maproulette.world.locks.values()] == [maproulette.mapper("anna").user.id]
 
 
