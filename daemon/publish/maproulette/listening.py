@@ -6,9 +6,9 @@ Tasks move between the pages while they are read; so what took more than a page 
 that was not there before. Verdict and moment are kept in one transaction, the oldest first: after a kill anywhere, what
 was not kept is read again, and what was kept is known by its task, verdict and moment.
 
-Only the last thing that was done to a task can be seen so; what was done before, and by whom, is in its history, which is
-asked for each task that is new. What we closed ourselves has nobody who did it there, although the task may still name
-the mapper who had it before. Tasks that were set back turn up nowhere; they are found by `go_through`, once a night.
+Only the last thing that was done to a task can be seen so; what was done before, and by whom, is in its history, which
+is asked for each task that is new. What we closed ourselves has nobody who did it there, although the task may still
+name the mapper who had it before. Tasks that were set back turn up nowhere; `go_through` finds them, once a night.
 
 A reviewer's word about a verdict is heard, too. One that he rejects counts no longer; a false positive so rejected
 never stood, and its discrepancy opens again, while the server gives the task back to its mapper. If he approves of it
@@ -20,7 +20,7 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any, NamedTuple
 
@@ -123,7 +123,7 @@ class Listener:
         return heard
 
     def go_through(self, now: datetime) -> int:
-        """Hold every task against what was heard of it, and hear what was missed. Returns how many verdicts were new."""
+        """Hold all tasks against what was heard of them, and hear what was missed; returns how many verdicts were new."""
         heard = 0
         for challenge in self._challenges():
             if self._stop.is_set():
@@ -334,7 +334,7 @@ def reason_of(responses: Mapping[str, Any], tags: Iterable[str]) -> str | None:
 
 
 def mark_of(task: Task, viewed: ViewedTask) -> TaskMark:
-    """What `marks` would tell of a task. One that an owner finished has no mapper, and the moment of the last change."""
+    """What `marks` would tell of a task; without a moment of its own, it has that of the last change."""
     mapper = None if task.completed_by is None else Person(task.completed_by, viewed.mapper)
     return TaskMark(
         task.id, task.name, task.parent, task.status or viewed.status, (0.0, 0.0),

@@ -1,4 +1,4 @@
-"""A town of claims in the ledger, all of them tasks in the fake MapRoulette, as the channel would have put them there."""
+"""A town of claims in the ledger, all of them tasks in the fake MapRoulette, as the channel would have put them."""
 
 from __future__ import annotations
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 import threading
 from collections import Counter
+from contextlib import suppress
 from datetime import timedelta
 
 import pytest
@@ -16,6 +17,7 @@ from daemon.errors import MapRouletteUnavailable
 from daemon.publish.maproulette import listening
 from daemon.publish.maproulette.client import Client
 from daemon.publish.maproulette.replies import Status
+from daemon.reviews import record_review
 
 REASON = {"reason": "imagery outdated"}
 
@@ -125,7 +127,8 @@ def test_what_was_done_to_a_task_since_the_last_time_is_heard_step_by_step(town)
     anna.skip(ours)
     place.close(ours)
     assert place.listen() == 4
-    assert Counter(place.verdicts()) == Counter([(key, "skipped"), (key, "too_hard"), (key, "fixed"), (ours, "skipped")])
+    expected = [(key, "skipped"), (key, "too_hard"), (key, "fixed"), (ours, "skipped")]
+    assert Counter(place.verdicts()) == Counter(expected)
     assert place.ledger.all("SELECT who FROM review WHERE key = %s ORDER BY at", key) == [
         ("anna",), ("bert",), ("anna",)
     ]
@@ -251,10 +254,8 @@ def test_a_kill_between_any_two_steps_loses_and_repeats_nothing(town, monkeypatc
             return result
 
         monkeypatch.setattr(listening, name, dies)
-        try:
+        with suppress(Killed):
             place.listen_anew().listen(place.now)
-        except Killed:
-            pass
     monkeypatch.setattr(listening, name, real)
     place.listen_anew().listen(place.now)
     assert Counter(place.verdicts()) == Counter((key, "skipped") for key in place.keys)
@@ -342,8 +343,6 @@ def test_a_false_positive_that_another_person_also_gave_holds_against_one_reject
     place.fake.mapper("anna").false_positive(key, review=True)
     place.listen()
     with place.ledger.cursor() as cursor:
-        from daemon.reviews import record_review
-
         record_review(
             cursor, key, "false_positive", who="bert", reason=None, came_by="command line", now=place.now
         )
