@@ -37,6 +37,14 @@ CREATE TABLE maproulette_uncommented (
     challenge bigint PRIMARY KEY            -- the server's
 );
 
+-- Challenges that were paused and go on: verdicts count from then on, beyond those that the server had and we had not heard.
+CREATE TABLE maproulette_resumed (
+    challenge integer PRIMARY KEY REFERENCES maproulette_challenge (id) ON DELETE CASCADE,
+    at        timestamptz NOT NULL,
+    fixed     integer NOT NULL,
+    false_positive integer NOT NULL
+);
+
 -- What the ranking chose to show, with how likely it was to: what other rules would have brought can be estimated from it.
 CREATE TABLE ranking_round (
     id         bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,

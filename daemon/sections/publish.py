@@ -88,6 +88,16 @@ class MapRoulette(Section):
         le=49_000,
     )
 
+    # What people can bear.
+    open_per_area: int = knob(
+        2_000, "tasks that wait in an area (a tile of zoom 12, a town) at most; then no new ones come", "tasks", ge=0
+    )
+    new_per_day: int = knob(2_000, "new tasks within 24 hours at most", "tasks a day", ge=0)
+    gate_share: float = knob(
+        0.4, "a challenge pauses itself when more of its decided tasks than this were not an issue", "share", ge=0, le=1
+    )
+    gate_verdicts: int = knob(20, "but not before so many were decided: fixed, or not an issue", "verdicts", ge=1)
+
     @model_validator(mode="after")
     def _is_complete(self) -> MapRoulette:
         if self.enabled and not self.project:
@@ -103,3 +113,4 @@ class Reviews(Section):
     believe_fixed: float = knob(
         7.0, "what a mapper calls fixed is shown to nobody for so long; the map has to show it by then", "days", gt=0
     )
+    half_life: float = knob(180.0, "a verdict counts half after so long, when it is learned what to show", "days", gt=0)

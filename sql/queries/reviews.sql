@@ -65,3 +65,55 @@ WITH feeds AS (DELETE FROM maproulette_heard), comments AS (DELETE FROM maproule
      waiting AS (DELETE FROM maproulette_uncommented)
 UPDATE review SET detail = (detail - 'task') || jsonb_build_object('task_elsewhere', detail -> 'task')
 WHERE came_by = 'maproulette' AND detail ? 'task';
+
+-- name: tasks_made_since
+-- How many tasks were chosen to be made since then.
+SELECT count(*) FROM maproulette_task WHERE intended > %(since)s;
+
+-- name: places_of_open_tasks
+-- Where the tasks lie that wait for a mapper, or are about to be made.
+SELECT d.lon, d.lat FROM maproulette_task t JOIN discrepancy d ON d.key = t.key
+WHERE t.status IS NULL OR t.status IN (0, 3, 6);
+
+-- name: challenge_verdicts
+-- Fixed and false verdicts given in a challenge: on claims of its kind's newest model since it was last resumed; ever; and
+-- those that the server had and we had not heard when it was resumed.
+WITH newest AS (
+    SELECT coalesce(evidence ->> 'model', '') AS model FROM discrepancy
+    WHERE detector = %(detector)s AND kind = %(kind)s ORDER BY opened DESC, key LIMIT 1
+), given AS (
+    SELECT r.verdict, r.overturned IS NULL AND coalesce(r.model, '') = newest.model
+               AND (s.at IS NULL OR r.heard > s.at) AS counts
+    FROM review r CROSS JOIN newest LEFT JOIN maproulette_resumed s ON s.challenge = %(id)s
+    WHERE r.came_by = 'maproulette' AND r.detail ->> 'challenge' = %(remote)s
+)
+SELECT count(*) FILTER (WHERE counts AND verdict = 'fixed'), count(*) FILTER (WHERE counts AND verdict = 'false_positive'),
+       count(*) FILTER (WHERE verdict = 'fixed'), count(*) FILTER (WHERE verdict = 'false_positive'),
+       coalesce((SELECT fixed FROM maproulette_resumed WHERE challenge = %(id)s), 0),
+       coalesce((SELECT false_positive FROM maproulette_resumed WHERE challenge = %(id)s), 0)
+FROM given;
+
+-- name: pause_challenge
+-- A challenge gets no new tasks from now on; what its kind's claims were made by is kept.
+UPDATE maproulette_challenge AS c SET paused = %(now)s, pause_reason = %(reason)s, pause_models = (
+    SELECT string_agg(DISTINCT coalesce(d.evidence ->> 'model', ''), E'\n') FROM discrepancy d
+    WHERE d.detector = c.detector AND d.kind = c.kind
+)
+WHERE id = %(id)s;
+
+-- name: models_since_pause
+-- Models of live claims of a challenge's kind by which there were none when it was paused.
+SELECT DISTINCT d.evidence ->> 'model' FROM discrepancy d, maproulette_challenge c
+WHERE c.id = %(id)s AND d.detector = %(detector)s AND d.kind = %(kind)s AND d.state <> 'closed'
+  AND d.evidence ->> 'model' <> ALL(string_to_array(coalesce(c.pause_models, ''), E'\n'))
+ORDER BY 1;
+
+-- name: resume_challenge
+-- A paused challenge goes on.
+WITH resumed AS (
+    INSERT INTO maproulette_resumed (challenge, at, fixed, false_positive)
+    VALUES (%(id)s, %(now)s, %(fixed)s, %(false)s)
+    ON CONFLICT (challenge) DO UPDATE SET
+        at = excluded.at, fixed = excluded.fixed, false_positive = excluded.false_positive
+)
+UPDATE maproulette_challenge SET paused = NULL, pause_reason = NULL, pause_models = NULL WHERE id = %(id)s;

@@ -28,10 +28,12 @@ from daemon.discrepancies.life import close, lock_ledger
 from daemon.discrepancies.model import ClosedAs, Discrepancy, State
 from daemon.errors import ChallengeBusy, ChallengeFull, MapRouletteMissing
 from daemon.publish import outbox
+from daemon.publish.maproulette.caps import room_for
 from daemon.publish.maproulette.challenges import Challenges
 from daemon.publish.maproulette.client import Client
 from daemon.publish.maproulette.comparison import Comparison
 from daemon.publish.maproulette.filling import SETTLE, Filling
+from daemon.publish.maproulette.gate import Gate
 from daemon.publish.maproulette.listening import Listener
 from daemon.publish.maproulette.records import (
     ChallengeRow,
@@ -95,6 +97,7 @@ class MapRouletteChannel:
             client, db, self._challenges.context, move_nodes=self._knobs.move_nodes
         )
         self._listener = Listener(client, db, current_map, config.reviews, stop)
+        self._gate = Gate(client, db, self._knobs)
         self._started = clock()
         self._is_ready = False
         self._rehearsed: set[str] = set()
@@ -126,6 +129,7 @@ class MapRouletteChannel:
             return self._rehearse(now)
         project = self._ready(now)
         self._listener.listen(now)
+        self._gate.watch(now)
         self._choose(now)
         more = self._tell(project, now)
         if not more:
@@ -181,7 +185,10 @@ class MapRouletteChannel:
         })
         found = {d.key: d for d in map(Discrepancy.of, cursor.fetchall())}
         candidates = [Candidate.of(d) for d in found.values()]
-        return [found[one.key] for one in choose(cursor, candidates, len(candidates), now, self._rng)]
+        room = room_for(cursor, candidates, self._knobs, now)
+        half_life = timedelta(days=self._config.reviews.half_life)
+        chosen = choose(cursor, candidates, room.today, now, self._rng, rooms=room.areas, half_life=half_life)
+        return [found[one.key] for one in chosen]
 
     def _grouped(self, cursor: Cursor, chosen: Sequence[Discrepancy]) -> dict[Group, list[str]]:
         ways = ways_of(cursor, chosen, change_files=self._knobs.change_files, move_nodes=self._knobs.move_nodes)

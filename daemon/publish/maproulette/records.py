@@ -121,6 +121,7 @@ def read_server(cursor: Cursor) -> Server | None:
 def set_server(cursor: Cursor, url: str, project: str) -> None:
     """From now on this server and project are meant; what was known of others is forgotten."""
     cursor.execute(query("forget_maproulette"))
+    cursor.execute(query("forget_heard"))
     cursor.execute(query("set_maproulette_server"), {"url": url, "project": project})
 
 

@@ -1,4 +1,4 @@
-"""Publishing missing buildings into MapRoulette: 10,000 as files, 1,000 one by one, and a round in which nothing changed.
+"""Publishing missing buildings into MapRoulette: 10,000 as files, 1,000 one by one, and rounds where nothing changed.
 
 The server is the fake one of the tests, on the same machine; what it takes for itself is shown, as the real one will
 take something else. Requests and bytes are those of the real one. The client is not slowed to its configured rate here:
@@ -61,7 +61,7 @@ def test_publishing(ledger: Ledger, fetcher: Fetcher, tmp_path: Path, show: Call
     ):
         ledger.clear()
         with FakeMapRoulette(checks=False) as fake:
-            desk = Desk(ledger, fake, fetcher, tmp_path, **knobs)
+            desk = Desk(ledger, fake, fetcher, tmp_path, open_per_area=MANY, new_per_day=MANY, **knobs)
             fill(desk, count)
             for name in (f"{count:,} {how}", "  the same again, unchanged"):
                 fake.forget_requests()
