@@ -158,6 +158,23 @@ def test_an_upload_is_read_back(client, challenge):
     assert (found.metrics.total, found.data_origin) == (7, datetime(2026, 11, 22, 5, tzinfo=UTC))
 
 
+def test_what_an_upload_lost_is_found_by_reading_it_back(client, challenge, maproulette):
+    lost = {"bld-0007", "bld-0500", "bld-0999"}
+    maproulette.world.drops = lost.__contains__
+    names = {f"bld-{i:04d}" for i in range(1000)}
+    client.add_tasks(challenge, lines(*sorted(names)))
+    assert client.challenge(challenge).metrics.total == 997
+    assert names - {mark.name for mark in client.marks([challenge], sort="id")} == lost
+
+
+def test_an_upload_over_the_cap_of_an_empty_challenge_shows_in_its_status(client, challenge, maproulette):
+    maproulette.world.most_tasks = 2
+    client.add_tasks(challenge, lines("bld-0001", "bld-0002", "bld-0003"))
+    found = client.challenge(challenge)
+    assert (found.status, found.metrics.total) == (ChallengeStatus.FAILED, 0)
+    assert "must be under 2" in found.status_message
+
+
 def test_what_people_say_is_heard_though_the_server_hides_it(client, challenge, maproulette):
     names = ("wrong", "fixed", "locked", "waiting")
     client.add_tasks(challenge, lines(*names))
