@@ -218,15 +218,16 @@ class MapRouletteChannel:
         for one in waiting:
             if one.row.remote is None and not self._is_unsettled(one.row, now):
                 new[one.row.challenge].append(one)
+        adopted = False
         for id_, portion in new.items():
             if self._stop.is_set():
                 return False
-            self._fill(project, challenges[id_], portion, now)
+            adopted = self._fill(project, challenges[id_], portion, now) or adopted
         for one in there[:KEPT_AT_ONCE]:
             if self._stop.is_set():
                 return False
             self._upkeep.keep(challenges[one.row.challenge], one, now)
-        return len(there) > KEPT_AT_ONCE or (len(dues) == PORTION and bool(new or there or without))
+        return adopted or len(there) > KEPT_AT_ONCE or (len(dues) == PORTION and bool(new or there or without))
 
     def _is_unsettled(self, row: TaskRow, now: datetime) -> bool:
         """Whether a run before this one asked for a task so lately that the server may still be at it."""
@@ -241,18 +242,22 @@ class MapRouletteChannel:
                 outbox.note(cursor, CHANNEL, keys, now)
             self._sequence = sequence
 
-    def _fill(self, project: int, row: ChallengeRow, waiting: Sequence[Waiting], now: datetime) -> None:
-        """Make the tasks of one challenge that are still wanted, and let people see it."""
+    def _fill(self, project: int, row: ChallengeRow, waiting: Sequence[Waiting], now: datetime) -> bool:
+        """Make the tasks of one challenge that are still wanted, and let people see it; whether some were there."""
+        adopted = False
         data_time = self._data_time()
-        wanted = [one for one in waiting if wanted_status(one.discrepancy, now) is Status.CREATED]
+        wanted, unwanted = [], []
+        for one in waiting:
+            (wanted if wanted_status(one.discrepancy, now) is Status.CREATED else unwanted).append(one)
         try:
+            for one in unwanted:
+                adopted = self._filling.clear(row, one, now) or adopted
+            if not wanted:
+                return adopted
             row = self._challenges.make(row, project, data_time, now)
-            for one in waiting:
-                if one not in wanted:
-                    self._filling.clear(row, one, now)
             with self._db.transaction() as cursor:
                 try_tasks(cursor, [one.due.key for one in wanted], now)
-            self._filling.fill(row, wanted, data_time, now)
+            adopted = self._filling.fill(row, wanted, data_time, now) or adopted
         except ChallengeFull:
             self._challenges.overflow(row)
         except ChallengeBusy as error:
@@ -265,6 +270,7 @@ class MapRouletteChannel:
             row = next(other for other in self._challenges.rows() if other.id == row.id)
             self._challenges.show(row)
             self._challenges.tell_data_time(row, data_time)
+        return adopted
 
     def _put_off(self, dues: Sequence[Due], error: str, now: datetime) -> None:
         with self._db.transaction() as cursor:

@@ -56,48 +56,55 @@ class Filling:
 
     def fill(
         self, challenge: ChallengeRow, waiting: Sequence[Waiting], data_time: datetime | None, now: datetime
-    ) -> None:
-        """Make tasks that are intentions, those that are not in doubt for a moment longer.
+    ) -> bool:
+        """Make tasks that are intentions; whether some were there already, so that more is to be told of them at once.
 
         Raises:
             ChallengeFull: the others have to go elsewhere.
             ChallengeBusy, MapRouletteUnavailable: worth another try, later.
             MapRouletteMissing: there is no such challenge any more.
         """
+        adopted = 0
         if len(waiting) >= self._knobs.bulk:
-            waiting = self._upload(challenge, waiting, data_time, now)
+            missing = self._read_back(challenge, waiting, now, made=False)
+            adopted = len(waiting) - len(missing)
+            waiting = self._upload(challenge, missing, data_time, now)
         for one in waiting:
             if self._stop.is_set():
-                return
-            self._make(challenge, one, now)
+                break
+            adopted += self._make(challenge, one, now)
+        return adopted > 0
 
-    def clear(self, challenge: ChallengeRow, one: Waiting, now: datetime) -> None:
-        """A task is not wanted any more before anybody knows whether it was made: where it was, it is kept in mind."""
+    def clear(self, challenge: ChallengeRow, one: Waiting, now: datetime) -> bool:
+        """A task is not wanted any more before anybody knows whether it was made; whether it was."""
         found = None if challenge.remote is None else self._client.task_named(challenge.remote, one.due.key)
         if found is not None:
             self._adopt(challenge, one, found, now)
-            return
+            return True
         with self._db.transaction() as cursor:
             outbox.told(cursor, CHANNEL, [one.due])
             forget_tasks(cursor, [one.due.key])
+        return False
 
-    def _make(self, challenge: ChallengeRow, one: Waiting, now: datetime) -> None:
+    def _make(self, challenge: ChallengeRow, one: Waiting, now: datetime) -> bool:
+        """Make one task; whether it was there already."""
         assert challenge.remote is not None, "a challenge is made before it is filled"
         try:
             found = self._client.task_named(challenge.remote, one.due.key)
             if found is not None:
                 self._adopt(challenge, one, found, now)
-                return
+                return True
             made = self._client.put_task(one.content.body(challenge.remote), looked_up=True)
         except (MapRouletteInvalid, NameTaken, UploadTooLarge) as error:
             self._put_off(one, error, now)
-            return
+            return False
         except MapRouletteUnavailable as error:
             self._put_off(one, error, now)
             if error.answered:
-                return
+                return False
             raise
         self._keep(challenge, [_made(one, made.id, now)], [one.due], now, more=1)
+        return False
 
     def _adopt(self, challenge: ChallengeRow, one: Waiting, found: Task, now: datetime) -> None:
         """Keep in mind a task that is there; it stays due, because what it says may be older."""
@@ -112,8 +119,8 @@ class Filling:
     def _upload(
         self, challenge: ChallengeRow, waiting: Sequence[Waiting], data_time: datetime | None, now: datetime
     ) -> list[Waiting]:
-        """Upload tasks as files; returns those that the server dropped again and again."""
-        missing = self._read_back(challenge, waiting, now, made=False)
+        """Upload tasks, none of which is there, as files; returns those that the server dropped again and again."""
+        missing = list(waiting)
         for _ in range(1 + UPLOADS_AGAIN):
             if not missing:
                 break

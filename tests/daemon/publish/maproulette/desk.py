@@ -9,18 +9,21 @@ import random
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-from claims import Ledger, house, missing
+from claims import Ledger, house, missing, nowhere
 from fake_maproulette import FakeMapRoulette
 from osm_world import Thing, node, way, write_changes
 from psycopg2.extras import Json
 from shapely.geometry import Polygon
 
 from daemon.config import Config, parse
+from daemon.current_map import open_current_map
+from daemon.db import Database
 from daemon.discrepancies.life import publish
+from daemon.discrepancies.model import point_of
 from daemon.exporting import context_of
 from daemon.fetch import Fetcher
 from daemon.osm.area import describe_area
@@ -41,16 +44,12 @@ FIRST_WAY = 1000
 CREATED, FIXED, FALSE_POSITIVE, SKIPPED, ALREADY_FIXED, TOO_HARD, DISABLED = 0, 1, 2, 3, 5, 6, 9
 
 
-class Killed(BaseException):
-    """The process was killed here: nothing that follows in it happens."""
-
-
 class Desk:
     """What publishes into a fake server."""
 
     def __init__(self, ledger: Ledger, fake: FakeMapRoulette, fetcher: Fetcher, directory: Path, **knobs: Any):
         self.ledger, self.fake, self.directory = ledger, fake, directory
-        self._fetcher = fetcher
+        self.fetcher = fetcher
         self.sequence = 100
         self.config = self.configure(**knobs)
         with ledger.cursor() as cursor:
@@ -66,31 +65,21 @@ class Desk:
 
     def configure(self, **knobs: Any) -> Config:
         """All challenges of one kind are plain ones, unless told otherwise."""
-        (self.directory / "tiles").mkdir(exist_ok=True)
-        maproulette = {"url": self.fake.url, "project": "mapgap_test", "change_files": 1.0, **knobs}
-        values = {
-            "area": {"name": "banepa"},
-            "replication": {"url": self.directory.as_uri()},
-            "imagery": [{
-                "name": "aerial", "kind": "xyz", "url": "tiles", "licence": "CC-BY-4.0", "attribution": "© Somebody",
-                "osm_permission": "made up",
-            }],
-            "publish": {"min_confidence": 0.0},
-            "maproulette": maproulette,
-        }
-        return parse(values, "test", self.directory)
+        return configuration(self.directory, self.fake.url, **knobs)
 
     @property
     def now(self) -> datetime:
         return self.fake.world.clock()
 
-    def restart(self, client: type[Client] = Client, **knobs: Any) -> MapRouletteChannel:
+    def restart(
+        self, *, client: Client | None = None, database: Database | None = None, **knobs: Any
+    ) -> MapRouletteChannel:
         """A new process, which knows what the database knows."""
         self.config = self.configure(**knobs) if knobs else self.config
-        exchange = Exchange(self.fake.url, self.fake.owner.key, self._fetcher, upload_timeout=5.0)
+        exchange = Exchange(self.fake.url, self.fake.owner.key, self.fetcher, upload_timeout=5.0)
         self.channel = MapRouletteChannel(
-            client(exchange), self.ledger.database, self.config, self.pipeline.map, threading.Event(),
-            clock=lambda: self.now, rng=random.Random(1),
+            client or Client(exchange), database or self.ledger.database, self.config, self.pipeline.map,
+            threading.Event(), clock=lambda: self.now, rng=random.Random(1),
         )
         return self.channel
 
@@ -105,7 +94,9 @@ class Desk:
 
     def show(self, *claims: Claim) -> list[str]:
         """Claims that are found and published; their keys, in the order of the claims."""
-        keys = self.ledger.open(*claims, now=self.now, sequence=self.sequence)
+        opened = self.ledger.look(*claims, judged=nowhere, now=self.now, sequence=self.sequence).opened
+        places = {self.ledger.find(key).point: key for key in opened}
+        keys = [places[point_of(claim.geometry)] for claim in claims]
         self.publish(keys)
         return keys
 
@@ -176,3 +167,37 @@ class Desk:
         yield
         assert [f"{one.method} {one.path}" for one in self.fake.writes] == []
         assert self.statuses() == before
+
+
+def configuration(directory: Path, url: str, **knobs: Any) -> Config:
+    """What publishes into a server."""
+    (directory / "tiles").mkdir(exist_ok=True)
+    values = {
+        "area": {"name": "banepa"},
+        "replication": {"url": directory.as_uri()},
+        "imagery": [{
+            "name": "aerial", "kind": "xyz", "url": "tiles", "licence": "CC-BY-4.0", "attribution": "© Somebody",
+            "osm_permission": "made up",
+        }],
+        "publish": {"min_confidence": 0.0},
+        "maproulette": {"url": url, "project": "mapgap_test", "change_files": 1.0, **knobs},
+    }
+    return parse(values, "test", directory)
+
+
+def child(dsn: str, directory: str, url: str, key: str, ahead: str) -> None:
+    """A process of its own that publishes what a desk's ledger holds.
+
+    Args:
+        ahead: seconds that the server's clock, by which all goes, is ahead of the one on the wall.
+    """
+    config = configuration(Path(directory), url)
+    fetcher = Fetcher("mapgap-test (tests@example.org)", connections=1, rate=1e6, timeout=5.0, retries=0)
+    client = Client(Exchange(url, key, fetcher, upload_timeout=5.0))
+    with open_current_map(config) as current_map:
+        channel = MapRouletteChannel(
+            client, Database(dsn), config, current_map, threading.Event(),
+            clock=lambda: datetime.now(UTC) + timedelta(seconds=float(ahead)),
+        )
+        while channel.cycle():
+            pass
