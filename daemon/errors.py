@@ -30,7 +30,8 @@
     ├── DiscrepancyError            9
     │   ├── DiscrepancyUnknown          no discrepancy has this key
     │   ├── TransitionIllegal           its state does not allow this step
-    │   └── ClaimInvalid                a detector said something that cannot be kept
+    │   ├── ClaimInvalid                a detector said something that cannot be kept
+    │   └── ReviewsInvalid              a file of verdicts has lines that cannot be taken; names every one
     ├── PublishError                10  a feed cannot be written where it should be
     ├── LeaseLost                   11  a worker was silent so long that its block was given away; worth another try
     └── MapRouletteError            12
@@ -188,6 +189,10 @@ class TransitionIllegal(DiscrepancyError):
 
 
 class ClaimInvalid(DiscrepancyError):
+    pass
+
+
+class ReviewsInvalid(DiscrepancyError):
     pass
 
 

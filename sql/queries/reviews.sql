@@ -117,3 +117,23 @@ WITH resumed AS (
         at = excluded.at, fixed = excluded.fixed, false_positive = excluded.false_positive
 )
 UPDATE maproulette_challenge SET paused = NULL, pause_reason = NULL, pause_models = NULL WHERE id = %(id)s;
+
+-- name: read_reviews
+-- Verdicts with what was judged, the oldest first; a filter that is NULL lets everything pass.
+SELECT r.id, r.key, r.verdict, r.reason, r.who, r.at, r.came_by, r.heard, r.model, r.confidence, r.overturned,
+       r.overturned_by, r.detail, d.detector, d.kind, d.osm, d.state, d.closed_as, d.evidence, d.geometry
+FROM review r JOIN discrepancy d ON d.key = r.key
+WHERE (%(keys)s::text[] IS NULL OR r.key = ANY(%(keys)s::text[]))
+  AND (%(verdicts)s::text[] IS NULL OR r.verdict::text = ANY(%(verdicts)s::text[]))
+  AND (%(kinds)s::text[] IS NULL OR d.kind = ANY(%(kinds)s::text[]))
+  AND (%(detectors)s::text[] IS NULL OR d.detector = ANY(%(detectors)s::text[]))
+  AND (%(who)s::text IS NULL OR r.who = %(who)s)
+  AND (%(came_by)s::text IS NULL OR r.came_by = %(came_by)s)
+  AND (%(since)s::timestamptz IS NULL OR r.at >= %(since)s)
+ORDER BY r.at, r.id;
+
+-- name: is_told
+-- Whether somebody said so of a discrepancy already, by the same way, at whatever time.
+SELECT FROM review
+WHERE key = %(key)s AND verdict = %(verdict)s::verdict AND came_by = %(came_by)s AND who IS NOT DISTINCT FROM %(who)s
+LIMIT 1;

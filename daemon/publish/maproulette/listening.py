@@ -123,7 +123,7 @@ class Listener:
         return heard
 
     def go_through(self, now: datetime) -> int:
-        """Hold all tasks against what was heard of them, and hear what was missed; returns how many verdicts were new."""
+        """Hold all tasks against what was heard of them, and hear what was missed; how many verdicts were new."""
         heard = 0
         for challenge in self._challenges():
             if self._stop.is_set():

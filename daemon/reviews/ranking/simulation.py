@@ -135,8 +135,11 @@ class Mean(NamedTuple):
         margin = 1.96 * float(np.std(values, ddof=1)) / math.sqrt(count) if count > 1 else math.inf
         return cls(float(np.mean(values)), margin)
 
+    def __format__(self, spec: str) -> str:
+        return f"{self.value:{spec}.3f} ± {self.margin:.3f}"
+
     def __str__(self) -> str:
-        return f"{self.value:.3f} ± {self.margin:.3f}"
+        return format(self)
 
 
 class Comparison(NamedTuple):
@@ -147,9 +150,13 @@ class Comparison(NamedTuple):
     gain: Mean
 
 
-def compare(setting: Setting, seeds: Sequence[int]) -> Comparison:
-    """All rules in the worlds of these seeds."""
-    shares = {name: [accepted_share(rule, setting, seed) for seed in seeds] for name, rule in RULES.items()}
+def compare(setting: Setting, seeds: Sequence[int], advance: Callable[[int], None] = lambda done: None) -> Comparison:
+    """All rules in the worlds of these seeds; `advance` is told how many worlds are done."""
+    shares: dict[str, list[float]] = {name: [] for name in RULES}
+    for done, seed in enumerate(seeds, 1):
+        for name, rule in RULES.items():
+            shares[name].append(accepted_share(rule, setting, seed))
+        advance(done)
     gains = [ours - theirs for ours, theirs in zip(shares["ranking"], shares["confidence"], strict=True)]
     return Comparison({name: Mean.of(values) for name, values in shares.items()}, Mean.of(gains))
 

@@ -1,4 +1,4 @@
-"""A challenge that wastes people's time pauses itself, says why, and goes on when somebody says so or a new model comes."""
+"""A challenge that wastes people's time pauses itself, says why, and goes on when a person or a new model gives cause."""
 
 from __future__ import annotations
 
