@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Mapping
 from datetime import datetime, timedelta
 from typing import Any
@@ -40,7 +39,7 @@ def checked_geometries(value: Any) -> dict[str, Any]:
     for feature in features:
         if not isinstance(feature, dict) or not isinstance(feature.get("geometry"), dict):
             raise invalid("Invalid GeoJSON: each feature must have a geometry object")
-    return {**copy.deepcopy(value), "type": "FeatureCollection"}
+    return {**value, "type": "FeatureCollection"}
 
 
 def cooperative_work_of(geojson: dict[str, Any], given: Any) -> dict[str, Any] | None:
@@ -59,7 +58,7 @@ def cooperative_work_of(geojson: dict[str, Any], given: Any) -> dict[str, Any] |
         raise invalid(f"Unsupported cooperative work version: {version}")
     if version == 2 and not isinstance(meta.get("type"), int):
         raise broken("JsResultException: /meta/type: error.path.missing")
-    return copy.deepcopy(work)
+    return work
 
 
 def create_or_update(
@@ -140,19 +139,19 @@ def write_over(
 def update_by_id(world: World, row: TaskRow, value: Mapping[str, Any]) -> None:
     """PUT /task/{id}, for somebody who may write to the project."""
     challenge = world.challenge(int(value.get("parentId", row.parent)))
-    geojson = checked_geometries(value["geometries"]) if isinstance(value.get("geometries"), dict) else row.geojson
-    geojson = copy.deepcopy(geojson)
+    given = value.get("geometries")
+    geojson = checked_geometries(given if isinstance(given, dict) else row.geojson)
     work = cooperative_work_of(geojson, value.get("cooperativeWork"))  # absent is erased
     _locate(geojson)
     if work is not None and work["meta"]["version"] == 2:
         challenge.cooperative_type = work["meta"]["type"]
     status = value["status"] if isinstance(value.get("status"), int) else row.status
-    given = isinstance(value.get("priority"), int)
+    ranked = isinstance(value.get("priority"), int)
     write_over(
         world, row,
         status=status, geojson=geojson, cooperative_work=work,
         instruction=value.get("instruction", row.instruction),
-        priority=value["priority"] if given else priority_of(geojson, challenge.fields),
+        priority=value["priority"] if ranked else priority_of(geojson, challenge.fields),
         name=value.get("name"),
         mapped_on=row.mapped_on,
         changeset_id=value.get("changesetId", row.changeset_id),
