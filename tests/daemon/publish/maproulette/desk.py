@@ -53,6 +53,7 @@ class Desk:
         self.sequence = 100
         self.config = self.configure(**knobs)
         with ledger.cursor() as cursor:
+            cursor.execute("TRUNCATE maproulette_heard, maproulette_comment, maproulette_uncommented, ranking_round CASCADE")
             cursor.execute("TRUNCATE maproulette_server, maproulette_challenge, osm_node, osm_way, osm_feature, "
                            "osm_relation, osm_removed, osm_gone, osm_missing, replication_state, dirty_tile CASCADE")
             cursor.execute("DELETE FROM daemon_state")
@@ -82,6 +83,11 @@ class Desk:
             threading.Event(), clock=lambda: self.now, rng=random.Random(1),
         )
         return self.channel
+
+    def rehearse(self) -> MapRouletteChannel:
+        """A new process in a dry run."""
+        exchange = Exchange(self.fake.url, self.fake.owner.key, self.fetcher, upload_timeout=5.0, dry_run=True)
+        return self.restart(client=Client(exchange))
 
     def cycle(self) -> None:
         """One round, until nothing more is to be told at once."""
