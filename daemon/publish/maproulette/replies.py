@@ -298,11 +298,9 @@ class Comment:
     @classmethod
     def of(cls, value: Any) -> Comment:
         value = _object(value, "comment")
-        created = _time(value, "created")
-        if created is None:
-            raise ReplyInvalid("MapRoulette's reply: a comment without `created`")
         return cls(
-            _need(value, "id", int), _need(value, "taskId", int), _need(value, "challengeId", int), created,
+            _need(value, "id", int), _need(value, "taskId", int), _need(value, "challengeId", int),
+            _need_time(value, "created"),
             _need(value, "comment", str), _may(value, "osm_id", int) or 0, _may(value, "osm_username", str) or "",
         )
 
@@ -323,11 +321,9 @@ class HistoryEntry:
     @classmethod
     def of(cls, value: Any) -> HistoryEntry:
         value = _object(value, "history entry")
-        at = _time(value, "timestamp")
-        if at is None:
-            raise ReplyInvalid("MapRoulette's reply: a history entry without `timestamp`")
         return cls(
-            _need(value, "taskId", int), at, _need(value, "actionType", int), Person.of(value.get("user")),
+            _need(value, "taskId", int), _need_time(value, "timestamp"), _need(value, "actionType", int),
+            Person.of(value.get("user")),
             _may(value, "oldStatus", int), _may(value, "status", int), _may(value, "reviewStatus", int),
             _may(value, "comment", str),
         )
@@ -449,3 +445,10 @@ def _time(value: Mapping[str, Any], name: str) -> datetime | None:
     except ValueError:
         raise ReplyInvalid(f"MapRoulette's reply: `{name}` is no time: {found!r:.40}") from None
     return time.replace(tzinfo=UTC) if time.tzinfo is None else time.astimezone(UTC)
+
+
+def _need_time(value: Mapping[str, Any], name: str) -> datetime:
+    time = _time(value, name)
+    if time is None:
+        raise ReplyInvalid(f"MapRoulette's reply: `{name}` should be a time, and is {value.get(name)!r:.80}")
+    return time
