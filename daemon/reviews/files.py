@@ -5,9 +5,9 @@
     GeoJSON     a FeatureCollection of what was judged, each feature with its verdict; only written
 
 A line must have a `key` and a `verdict`; it may have `who`, `reason`, `at` (ISO 8601 with a time zone) and `came_by`.
-What else is there is not read, so that what was written can be read elsewhere. Nothing of a file is taken if any line of
-it is wrong. Read twice, it changes nothing the second time; that holds for lines without a time as well, of which the
-same verdict of the same person counts once.
+What else is there is not read, so that what was written can be read elsewhere. Nothing of a file is taken if any line
+of it is wrong. Read twice, it changes nothing the second time; that holds for lines without a time as well, of which
+the same verdict of the same person counts once.
 """
 
 from __future__ import annotations

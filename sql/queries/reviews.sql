@@ -105,6 +105,7 @@ WHERE id = %(id)s;
 -- Models of live claims of a challenge's kind by which there were none when it was paused.
 SELECT DISTINCT d.evidence ->> 'model' FROM discrepancy d, maproulette_challenge c
 WHERE c.id = %(id)s AND d.detector = %(detector)s AND d.kind = %(kind)s AND d.state <> 'closed'
+  AND d.evidence ->> 'model' IS NOT NULL
   AND d.evidence ->> 'model' <> ALL(string_to_array(coalesce(c.pause_models, ''), E'\n'))
 ORDER BY 1;
 

@@ -67,8 +67,9 @@ def test_it_starts_as_a_module_and_does_not_load_the_world_for_help() -> None:
 
 
 @pytest.mark.parametrize(
-    "words", [[], ["fly"], ["export", "--format", "pdf"], ["export", "--bbox", "1,2,3"], ["review", "add", "x", "maybe"],
-              ["export", "--min-confidence", "2"], ["replay", "/nowhere"], ["init"], ["export", "--bbox", "9,9,1,1"]],
+    "words",
+    [[], ["fly"], ["export", "--format", "pdf"], ["export", "--bbox", "1,2,3"], ["review", "add", "x", "maybe"],
+     ["export", "--min-confidence", "2"], ["replay", "/nowhere"], ["init"], ["export", "--bbox", "9,9,1,1"]],
     ids=" ".join,
 )
 def test_wrong_usage_ends_with_2_and_says_why(words: list[str], tmp_path: Path) -> None:

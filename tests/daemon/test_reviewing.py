@@ -125,7 +125,8 @@ def test_everything_that_is_wrong_with_a_file_is_told_with_its_line_and_nothing_
         (3, "no discrepancy has the key 'bld-0000000000000000'"), (4, "verdict 'maybe', expected one of fixed,"),
         (5, "no key"), (6, "at = 'yesterday'"), (7, "has no time zone"), (8, "still to come"), (9, "has 2 cells"),
     ]:
-        assert any(f"line {line}: " in one and words in one for one in answer.stderr.splitlines()), (line, answer.stderr)
+        told = [one for one in answer.stderr.splitlines() if f"line {line}: " in one]
+        assert len(told) == 1 and words in told[0], answer.stderr
     assert "7 problems" in answer.stderr and "line 2" not in answer.stderr
     assert office.ok("list") == "no verdicts\n"
 

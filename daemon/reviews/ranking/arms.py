@@ -71,10 +71,9 @@ def places_of(candidates: Sequence[Candidate]) -> list[Place]:
     """The arm and the street of each candidate."""
     tiles = _tiles_at([c.lon for c in candidates], [c.lat for c in candidates], STREET_ZOOM)
     up = STREET_ZOOM - AREA_ZOOM
+    areas = {tile: str(Tile(AREA_ZOOM, tile.x >> up, tile.y >> up)) for tile in set(tiles)}
     return [
-        Place(
-            Arm(c.detector, c.kind, band_of(c.confidence), str(Tile(AREA_ZOOM, tile.x >> up, tile.y >> up))), tile
-        )
+        Place(Arm(c.detector, c.kind, band_of(c.confidence), areas[tile]), tile)
         for c, tile in zip(candidates, tiles, strict=True)
     ]
 

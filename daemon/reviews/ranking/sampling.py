@@ -17,7 +17,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from daemon.reviews.ranking.arms import Candidate, places_of
-from daemon.reviews.ranking.posterior import Beliefs, clipped, logit
+from daemon.reviews.ranking.posterior import MARGIN, Beliefs, logit
 
 #: Draws that probabilities are estimated from.
 DRAWS = 512
@@ -68,7 +68,8 @@ class Lottery:
         self._refused = np.array([belief.refused for belief in believed])
         self._base = np.array([logit(belief.confidence) for belief in believed])
         passed = np.array([candidate.passed for candidate in candidates])
-        self._odds = np.array([logit(clipped(c)) for c in confidence]) - PASSED * passed
+        kept = np.clip(confidence, MARGIN, 1 - MARGIN)
+        self._odds = np.log(kept / (1 - kept)) - PASSED * passed
         streets = {street: i for i, street in enumerate(dict.fromkeys(place.street for place in self.places))}
         self._street = np.array([streets[place.street] for place in self.places], dtype=np.intp)
         self._by_street = np.argsort(self._street, kind="stable")

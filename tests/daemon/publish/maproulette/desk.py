@@ -53,7 +53,8 @@ class Desk:
         self.sequence = 100
         self.config = self.configure(**knobs)
         with ledger.cursor() as cursor:
-            cursor.execute("TRUNCATE maproulette_heard, maproulette_comment, maproulette_uncommented, ranking_round CASCADE")
+            cursor.execute("TRUNCATE maproulette_heard, maproulette_comment, maproulette_uncommented, ranking_round "
+                           "CASCADE")
             cursor.execute("TRUNCATE maproulette_server, maproulette_challenge, osm_node, osm_way, osm_feature, "
                            "osm_relation, osm_removed, osm_gone, osm_missing, replication_state, dirty_tile CASCADE")
             cursor.execute("DELETE FROM daemon_state")

@@ -1,4 +1,4 @@
-"""A challenge that wastes people's time pauses itself, says why, and goes on when a person or a new model gives cause."""
+"""A challenge that wastes people's time pauses itself, says why, and goes on for a person or for a new model."""
 
 from __future__ import annotations
 
