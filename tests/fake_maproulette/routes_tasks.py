@@ -199,7 +199,7 @@ def _create(world: World, request: Request, value: Mapping[str, Any], over: Call
         raise not_found(f"No challenge with id {value['parent']} found")
     world.require_write(request.user, challenge.parent)
     if over(world.count(challenge.id)):
-        raise invalid(f"You have reached the maximum number of tasks per challenge ({world.most_tasks} tasks)")
+        raise invalid(f"Challenges cannot exceed {world.most_tasks} tasks")
     number, _ = create_or_update(
         world, challenge, value["name"],
         geometries=_object(value["geometries"]), instruction=value.get("instruction", ""),

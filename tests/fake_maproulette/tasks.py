@@ -94,7 +94,7 @@ def create_or_update(
         return row.id, True
     exact = [row for row in namesakes if row.name == name]
     if not exact:  # the index minds no case, the update does
-        raise broken('ERROR: null value in column "id" of relation "tasks" violates not-null constraint')
+        raise broken("UnexpectedNullableFound(ColumnName(.create_update_task,Some(create_update_task)))")
     write_over(
         world, exact[0], status=status, instruction=instruction, geojson=geojson, cooperative_work=work,
         priority=level,

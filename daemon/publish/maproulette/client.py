@@ -222,7 +222,6 @@ class Client:
         Raises:
             MapRouletteMissing: there is no such challenge.
             ChallengeFull: it has as many tasks as the server allows.
-            NameTaken: it has a task whose name differs in upper and lower case only.
             MapRouletteInvalid: what is to be sent is wrong.
         """
         challenge, name = int(fields["parent"]), str(fields["name"])

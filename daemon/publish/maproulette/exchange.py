@@ -48,7 +48,7 @@ REQUEST_ID = "maproulette-request-id"
 
 _TAKEN = re.compile(r"already exists|duplicate key|unique", re.IGNORECASE)
 _LOCK = re.compile(r"\block", re.IGNORECASE)
-_CAP = re.compile(r"max\w*\b.*\btasks|tasks\b.*\bmax|too many tasks|50[ ,.]?000", re.IGNORECASE)
+_CAP = re.compile(r"cannot exceed \d+ tasks|list size must be under|maximum number of tasks", re.IGNORECASE)
 
 
 @dataclass(frozen=True, slots=True)
