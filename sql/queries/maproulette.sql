@@ -118,6 +118,10 @@ WHERE t.elements IS NOT NULL AND t.status IN (0, 3, 6)
   AND coalesce(n.version, w.version) IS DISTINCT FROM e.version::integer
 ORDER BY 1;
 
+-- name: maproulette_is_known
+-- Whether this database has the tables of these queries; an older one has not.
+SELECT to_regclass('maproulette_task') IS NOT NULL;
+
 -- name: maproulette_standing
 -- Challenges with their tasks counted by what is known of them.
 SELECT c.name, c.remote, c.step::text, c.total, c.paused, c.pause_reason,
