@@ -57,14 +57,6 @@ class Counts(NamedTuple):
         return Counts(max(self.fixed - other.fixed, 0), max(self.false - other.false, 0))
 
 
-class Pause(NamedTuple):
-    """A challenge that is paused."""
-
-    challenge: str
-    since: datetime
-    reason: str
-
-
 class Gate:
     """Over all challenges that are known."""
 
@@ -125,13 +117,6 @@ class Gate:
         with self._db.transaction() as cursor:
             cursor.execute(query("pause_challenge"), {"id": row.id, "now": now, "reason": reason})
         log.warning("%s is paused: %s; `mapgap maproulette resume` lets it go on", row.name, reason)
-
-
-def read_pauses(cursor: Cursor) -> list[Pause]:
-    """The challenges that are paused, and why."""
-    return [
-        Pause(row.name, row.paused, row.pause_reason or "") for row in read_challenges(cursor) if row.paused is not None
-    ]
 
 
 def resume(client: Client, db: Database, now: datetime, names: Sequence[str] = ()) -> list[str]:

@@ -143,7 +143,7 @@ class Listener:
         for mark in self._read(challenges, "mappedOn", upto - AGAIN):
             if self._stop.is_set():
                 break
-            heard += self._hear(mark, now)
+            heard += self._hear(mark, now, "verdicts")
         return heard
 
     def _read(
@@ -169,21 +169,23 @@ class Listener:
                 break
         return [found[one] for one in sorted(found, key=lambda one: (one[2], one[0]))]
 
-    def _hear(self, mark: TaskMark, now: datetime, feed: str = "verdicts") -> int:
-        """Keep what mappers did to a task, unless it is known, and that it was heard in the feed; how much was new."""
+    def _hear(self, mark: TaskMark, now: datetime, feed: str | None = None) -> int:
+        """Keep what mappers did to a task, unless it is known, and how far the feed was heard; how much was new."""
         if mark.mapped_on is None:
             return 0
         with self._db.transaction() as cursor:
             told = _told(cursor, {mark.id: mark.name}).get(mark.id, [])
             if any(one.at == mark.mapped_on for one in told):
-                _note_heard(cursor, feed, min(mark.mapped_on, now))
+                if feed:
+                    _note_heard(cursor, feed, min(mark.mapped_on, now))
                 return 0
         steps = self._steps(mark, mark.mapped_on)
         new = _not_told(steps, told)
         task = self._task(mark) if new and new[-1].at == mark.mapped_on else None
         with self._db.transaction() as cursor:
             heard = sum(self._take(cursor, mark, step, task, now) for step in new)
-            _note_heard(cursor, feed, min(mark.mapped_on, now))
+            if feed:
+                _note_heard(cursor, feed, min(mark.mapped_on, now))
         return heard
 
     def _steps(self, mark: TaskMark, mapped_on: datetime) -> list[Step]:
@@ -247,7 +249,7 @@ class Listener:
         for mark in self._read(challenges, "reviewedAt", upto - AGAIN, reviews=(REJECTED, *APPROVED)):
             if self._stop.is_set():
                 return
-            self._hear(mark, now, "reviews")  # what is reviewed may have been finished after the verdicts were read
+            self._hear(mark, now)  # what is reviewed may have been finished after the verdicts were read
             with self._db.transaction() as cursor:
                 reviewer = mark.reviewed_by.name if mark.reviewed_by else None
                 at = mark.reviewed_at or now
@@ -292,7 +294,7 @@ class Listener:
             if _is_told(one, told.get(one.id, [])) or (row is not None and row.ours and row.status == one.status):
                 continue
             try:
-                heard += self._hear(mark_of(self._client.task(one.id), one), now, "all")
+                heard += self._hear(mark_of(self._client.task(one.id), one), now)
             except MapRouletteMissing:
                 continue
         finished = {one.id for one in seen}

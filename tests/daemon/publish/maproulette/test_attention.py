@@ -1,4 +1,4 @@
-"""People's attention through the whole channel: what they dismissed is not asked again, and not more than they can bear."""
+"""People's attention through the whole channel: what they dismissed is not asked again, and nobody is overrun."""
 
 from __future__ import annotations
 

@@ -8,7 +8,8 @@ from fake_maproulette import Fault
 from mapped_town import MappedTown
 
 from daemon.errors import MapRouletteError
-from daemon.publish.maproulette.gate import Gate, read_pauses, resume
+from daemon.publish.maproulette.gate import Gate, resume
+from daemon.publish.maproulette.records import read_challenges
 from daemon.reviews import overturn
 from daemon.sections.publish import MapRoulette
 
@@ -44,8 +45,9 @@ class Guarded(MappedTown):
         return [number for number in self.challenges if self.fake.world.challenges[number].paused]
 
     def pauses(self):
+        """What is known of them."""
         with self.ledger.cursor() as cursor:
-            return read_pauses(cursor)
+            return [row for row in read_challenges(cursor) if row.paused]
 
 
 def test_it_pauses_when_the_share_passes_the_limit_and_says_why(town):
@@ -55,8 +57,8 @@ def test_it_pauses_when_the_share_passes_the_limit_and_says_why(town):
     place.hear(false=1)
     assert place.paused() == place.challenges
     (pause,) = place.pauses()
-    assert pause.challenge == "Houses, part 1"
-    assert "9 of 21" in pause.reason and "43%" in pause.reason and "gate_share = 40%" in pause.reason
+    assert pause.name == "Houses, part 1"
+    assert "9 of 21" in pause.pause_reason and "43%" in pause.pause_reason and "gate_share = 40%" in pause.pause_reason
 
 
 def test_it_waits_for_enough_verdicts(town):
@@ -87,7 +89,7 @@ def test_parts_that_would_each_pass_pause_together(town):
     assert place.paused() == []
     place.hear(fixed=5, false=6, challenge=second)
     assert place.paused() == [first, second]
-    assert all("all challenges of its kind" in pause.reason for pause in place.pauses())
+    assert all("all challenges of its kind" in pause.pause_reason for pause in place.pauses())
 
 
 def test_verdicts_that_were_never_heard_count_from_the_servers_own_numbers(town):
@@ -99,7 +101,7 @@ def test_verdicts_that_were_never_heard_count_from_the_servers_own_numbers(town)
     place.gate = Gate(place.client, place.ledger.database, KNOBS)
     place.hear(false=10)
     assert place.paused() == place.challenges
-    assert "14 of 24" in place.pauses()[0].reason
+    assert "14 of 24" in place.pauses()[0].pause_reason
 
 
 def test_a_server_that_knows_no_pause_hides_the_challenge(town, maproulette):
@@ -140,7 +142,7 @@ def test_it_stays_paused_until_somebody_lets_it_go_on_and_counts_anew_from_there
     assert place.paused() == []
     place.hear(false=1)
     assert place.paused() == place.challenges
-    assert "20 of 20" in place.pauses()[0].reason
+    assert "20 of 20" in place.pauses()[0].pause_reason
 
 
 def test_who_names_a_challenge_that_is_not_paused_is_told_which_are(town):
