@@ -166,10 +166,12 @@ def _merged(challenge: ChallengeRow, row: TaskRow | None, mark: TaskMark, now: d
     """What is known of a task after it was seen; None where another challenge's task of the name is the known one."""
     if row is not None and row.remote is not None and row.challenge != challenge.id:
         return None
-    since = mark.mapped_on or now
     if row is None or row.remote is None:
         row = row or TaskRow(mark.name, challenge.id, None, now)
         ours = mark.status in OUR_CLOSES and mark.completed_by is None
-        return replace(row, challenge=challenge.id, remote=mark.id, status=mark.status, since=since, ours=ours)
-    return seen_as(replace(row, remote=mark.id), mark.status, since, mark.completed_by)
+        return replace(
+            row, challenge=challenge.id, remote=mark.id, status=mark.status,
+            since=mark.mapped_on or now, ours=ours,
+        )
+    return seen_as(replace(row, remote=mark.id), mark.status, now, mark.mapped_on, mark.completed_by)
 

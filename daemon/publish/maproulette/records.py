@@ -229,15 +229,19 @@ def outdated(cursor: Cursor) -> list[str]:
     return [key for (key,) in cursor.fetchall()]
 
 
-def seen_as(row: TaskRow, status: Status, since: datetime, completed_by: object | None) -> TaskRow:
+def seen_as(
+    row: TaskRow, status: Status, now: datetime, mapped_on: datetime | None, completed_by: object | None
+) -> TaskRow:
     """A task after its status was read; what is the same as before is still whose it was.
 
     Args:
-        completed_by: who gave it that status as the server knows it: our own writes have nobody.
+        mapped_on, completed_by: when a mapper gave it its status, and who he was. Our own writes leave both as they
+            were: empty, or those of whom passed it on before.
     """
     if row.status == status:
         return row
-    return replace(row, status=status, since=since, ours=status in OUR_CLOSES and completed_by is None)
+    untouched = completed_by is None or (mapped_on is not None and mapped_on == row.since)
+    return replace(row, status=status, since=mapped_on or now, ours=status in OUR_CLOSES and untouched)
 
 
 def _task(row: Sequence) -> TaskRow:

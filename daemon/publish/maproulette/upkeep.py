@@ -92,7 +92,7 @@ class Upkeep:
 
     def _settle(self, challenge: int, one: Waiting, task: Task, now: datetime) -> TaskRow:
         """What the server has after the task, open for us, was written to where it had to be."""
-        row = seen_as(one.row, task.status or Status.CREATED, task.mapped_on or now, task.completed_by)
+        row = seen_as(one.row, task.status or Status.CREATED, now, task.mapped_on, task.completed_by)
         row = replace(row, digest=digest_of(task.geometries, task.cooperative_work))
         step = step_to(wanted_status(one.discrepancy, now), row)
         content = one.content
