@@ -4,7 +4,7 @@ channel       READ FIRST: what one round does, step by step
 
 client        Client: every call of the server's API that is used, typed
 exchange      one call and its answer: tries, rehearsals (dry runs), the serial lane, which failure is which
-replies       what the server says, as values
+replies       what the server says, as values; members: how they are read
 
 challenges    the challenges of the project: found or made, kept as configured, followed by others when full
 settings      how a challenge presents itself

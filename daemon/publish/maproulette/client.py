@@ -34,9 +34,11 @@ from daemon.errors import (
     MapRouletteMissing,
     MapRouletteUnavailable,
     NameTaken,
+    ReplyInvalid,
 )
 from daemon.fetch import Fetcher
 from daemon.publish.maproulette.exchange import Exchange, Rehearsal, segment
+from daemon.publish.maproulette.members import each
 from daemon.publish.maproulette.replies import (
     BUSY,
     Challenge,
@@ -49,7 +51,6 @@ from daemon.publish.maproulette.replies import (
     TaskMark,
     User,
     ViewedTask,
-    each,
 )
 
 log = logging.getLogger(__name__)
@@ -315,13 +316,7 @@ class Client:
         with self._exchange.lane:
             try:
                 answer = self._start(task)
-            except LockConflict as conflict:  # left over from a crash
-                if conflict.task is None or conflict.task == task:
-                    raise
-                log.warning("task %d was still open; it is released", conflict.task)
-                self.release(conflict.task)
-                answer = self._start(task)
-            except MapRouletteUnavailable:
+            except (MapRouletteUnavailable, ReplyInvalid):
                 self._release_quietly(task)  # it may be open though we were not told so
                 raise
             try:
@@ -334,7 +329,15 @@ class Client:
         self._exchange.write("GET", f"/task/{task}/release", again=True)
 
     def _start(self, task: int) -> Any:
-        return self._exchange.write("GET", f"/task/{task}/start", again=True)
+        path = f"/task/{task}/start"
+        try:
+            return self._exchange.write("GET", path, again=True)
+        except LockConflict as conflict:  # left over from a crash
+            if conflict.task is None or conflict.task == task:
+                raise
+            log.warning("task %d was still open; it is released", conflict.task)
+            self.release(conflict.task)
+            return self._exchange.write("GET", path, again=True)
 
     def _release_quietly(self, task: int) -> None:
         try:

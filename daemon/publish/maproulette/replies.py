@@ -13,17 +13,25 @@ Times are UTC. Numbers of statuses and priorities are the server's own:
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import datetime
 from enum import IntEnum
-from typing import Any, TypeVar
+from typing import Any
 
-from daemon.errors import ReplyInvalid
-
-T = TypeVar("T")
-Number = TypeVar("Number", bound=IntEnum)
+from daemon.publish.maproulette.members import (
+    flag,
+    may,
+    need,
+    need_time,
+    number,
+    object_of,
+    responses_of,
+    review_of,
+    status_of,
+    time_of,
+    words,
+)
 
 
 class Status(IntEnum):
@@ -71,7 +79,7 @@ class Person:
         """From an id or {id, username}; None for the server's own writes (id -1)."""
         if isinstance(value, bool) or not isinstance(value, int | dict):
             return None
-        person = cls(value) if isinstance(value, int) else cls(_need(value, "id", int), _may(value, "username", str))
+        person = cls(value) if isinstance(value, int) else cls(need(value, "id", int), may(value, "username", str))
         return person if person.id > 0 else None
 
 
@@ -95,7 +103,7 @@ class Metrics:
     def of(cls, value: Any) -> Metrics:
         counts = value if isinstance(value, dict) else {}
         names = {"false_positive": "falsePositive", "already_fixed": "alreadyFixed", "too_hard": "tooHard"}
-        return cls(**{name: _may(counts, names.get(name, name), int) or 0 for name in cls.__slots__})
+        return cls(**{name: may(counts, names.get(name, name), int) or 0 for name in cls.__slots__})
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,9 +116,9 @@ class User:
 
     @classmethod
     def of(cls, value: Any) -> User:
-        value = _object(value, "user")
-        profile = _may(value, "osmProfile", dict) or {}
-        return cls(_need(value, "id", int), _may(profile, "id", int), _may(profile, "displayName", str))
+        value = object_of(value, "user")
+        profile = may(value, "osmProfile", dict) or {}
+        return cls(need(value, "id", int), may(profile, "id", int), may(profile, "displayName", str))
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,11 +134,11 @@ class Project:
 
     @classmethod
     def of(cls, value: Any) -> Project:
-        value = _object(value, "project")
+        value = object_of(value, "project")
         return cls(
-            _need(value, "id", int), _need(value, "owner", int), _need(value, "name", str),
-            _may(value, "displayName", str), _may(value, "description", str),
-            _is(value, "enabled"), _is(value, "deleted"), _is(value, "isArchived"),
+            need(value, "id", int), need(value, "owner", int), need(value, "name", str),
+            may(value, "displayName", str), may(value, "description", str),
+            flag(value, "enabled"), flag(value, "deleted"), flag(value, "isArchived"),
         )
 
 
@@ -163,13 +171,13 @@ class Challenge:
 
     @classmethod
     def of(cls, value: Any) -> Challenge:
-        value = _object(value, "challenge")
+        value = object_of(value, "challenge")
         return cls(
-            _need(value, "id", int), _need(value, "name", str), _need(value, "parent", int),
-            _is(value, "enabled"), _is(value, "deleted"), _is(value, "isArchived"), _is(value, "paused"),
-            _status(ChallengeStatus, value), _may(value, "statusMessage", str),
-            _may(value, "cooperativeType", int) or 0, _time(value, "dataOriginDate"), _time(value, "modified"),
-            Metrics.of(value.get("completionMetrics")), _words(value, "tags"), value,
+            need(value, "id", int), need(value, "name", str), need(value, "parent", int),
+            flag(value, "enabled"), flag(value, "deleted"), flag(value, "isArchived"), flag(value, "paused"),
+            status_of(ChallengeStatus, value), may(value, "statusMessage", str),
+            may(value, "cooperativeType", int) or 0, time_of(value, "dataOriginDate"), time_of(value, "modified"),
+            Metrics.of(value.get("completionMetrics")), words(value, "tags"), value,
         )
 
 
@@ -187,10 +195,10 @@ class Listed:
 
     @classmethod
     def of(cls, value: Any) -> Listed:
-        value = _object(value, "challenge in a list")
+        value = object_of(value, "challenge in a list")
         return cls(
-            _need(value, "id", int), _need(value, "name", str), _need(value, "parent", int),
-            _is(value, "enabled"), _is(value, "isArchived"), _is(value, "paused"), _status(ChallengeStatus, value),
+            need(value, "id", int), need(value, "name", str), need(value, "parent", int),
+            flag(value, "enabled"), flag(value, "isArchived"), flag(value, "paused"), status_of(ChallengeStatus, value),
         )
 
 
@@ -227,17 +235,17 @@ class Task:
 
     @classmethod
     def of(cls, value: Any) -> Task:
-        value = _object(value, "task")
-        status = _may(value, "status", int)
+        value = object_of(value, "task")
+        status = may(value, "status", int)
         person = Person.of(value.get("completedBy"))
         return cls(
-            _need(value, "id", int), _need(value, "name", str), _need(value, "parent", int),
-            None if status is None else _status(Status, value),
-            _time(value, "modified"), _time(value, "mappedOn"), person.id if person else None,
+            need(value, "id", int), need(value, "name", str), need(value, "parent", int),
+            None if status is None else status_of(Status, value),
+            time_of(value, "modified"), time_of(value, "mappedOn"), person.id if person else None,
             responses_of(value.get("completionResponses")),
-            _may(value, "geometries", dict) or {}, _may(value, "cooperativeWork", dict),
-            _may(value, "instruction", str) or "", _may(value, "priority", int) or 0,
-            _words(value, "tags"), _may(value, "lockedBy", int), _is(value, "archived"), _review(value),
+            may(value, "geometries", dict) or {}, may(value, "cooperativeWork", dict),
+            may(value, "instruction", str) or "", may(value, "priority", int) or 0,
+            words(value, "tags"), may(value, "lockedBy", int), flag(value, "archived"), review_of(value),
         )
 
 
@@ -271,15 +279,15 @@ class TaskMark:
 
     @classmethod
     def of(cls, value: Any) -> TaskMark:
-        value = _object(value, "task mark")
-        review = _may(value, "pointReview", dict) or {}
-        place = _may(value, "point", dict) or {}
+        value = object_of(value, "task mark")
+        review = may(value, "pointReview", dict) or {}
+        place = may(value, "point", dict) or {}
         return cls(
-            _need(value, "id", int), _need(value, "title", str), _need(value, "parentId", int),
-            _status(Status, value), (_number(place, "lng"), _number(place, "lat")),
-            _time(value, "mappedOn"), Person.of(value.get("completedBy")), _words(value, "tags"),
-            _may(review, "reviewStatus", int), Person.of(review.get("reviewedBy")), _time(review, "reviewedAt"),
-            _may(value, "lockedBy", int), _may(value, "priority", int) or 0,
+            need(value, "id", int), need(value, "title", str), need(value, "parentId", int),
+            status_of(Status, value), (number(place, "lng"), number(place, "lat")),
+            time_of(value, "mappedOn"), Person.of(value.get("completedBy")), words(value, "tags"),
+            may(review, "reviewStatus", int), Person.of(review.get("reviewedBy")), time_of(review, "reviewedAt"),
+            may(value, "lockedBy", int), may(value, "priority", int) or 0,
         )
 
 
@@ -297,11 +305,11 @@ class Comment:
 
     @classmethod
     def of(cls, value: Any) -> Comment:
-        value = _object(value, "comment")
+        value = object_of(value, "comment")
         return cls(
-            _need(value, "id", int), _need(value, "taskId", int), _need(value, "challengeId", int),
-            _need_time(value, "created"),
-            _need(value, "comment", str), _may(value, "osm_id", int) or 0, _may(value, "osm_username", str) or "",
+            need(value, "id", int), need(value, "taskId", int), need(value, "challengeId", int),
+            need_time(value, "created"),
+            need(value, "comment", str), may(value, "osm_id", int) or 0, may(value, "osm_username", str) or "",
         )
 
 
@@ -320,12 +328,12 @@ class HistoryEntry:
 
     @classmethod
     def of(cls, value: Any) -> HistoryEntry:
-        value = _object(value, "history entry")
+        value = object_of(value, "history entry")
         return cls(
-            _need(value, "taskId", int), _need_time(value, "timestamp"), _need(value, "actionType", int),
+            need(value, "taskId", int), need_time(value, "timestamp"), need(value, "actionType", int),
             Person.of(value.get("user")),
-            _may(value, "oldStatus", int), _may(value, "status", int), _may(value, "reviewStatus", int),
-            _may(value, "comment", str),
+            may(value, "oldStatus", int), may(value, "status", int), may(value, "reviewStatus", int),
+            may(value, "comment", str),
         )
 
 
@@ -343,13 +351,13 @@ class ViewedTask:
 
     @classmethod
     def of(cls, feature: Any) -> ViewedTask:
-        value = _may(_object(feature, "task in an export"), "properties", dict) or {}
-        number = value.get("mr_taskStatus")
-        status = _STATUS_NAMES.get(number, number) if isinstance(number, str) else number
+        value = may(object_of(feature, "task in an export"), "properties", dict) or {}
+        given = value.get("mr_taskStatus")
+        status = _STATUS_NAMES.get(given, given) if isinstance(given, str) else given
         return cls(
-            _need(value, "mr_taskId", int), _need(value, "mr_taskName", str),
-            _status(Status, {"status": status}), _time(value, "mr_mappedOn"), _may(value, "mr_mapper", str) or None,
-            _words(value, "mr_tags"), responses_of(value.get("mr_responses")),
+            need(value, "mr_taskId", int), need(value, "mr_taskName", str),
+            status_of(Status, {"status": status}), time_of(value, "mr_mappedOn"), may(value, "mr_mapper", str) or None,
+            words(value, "mr_tags"), responses_of(value.get("mr_responses")),
         )
 
 
@@ -358,97 +366,3 @@ _STATUS_NAMES = {
     "Created": 0, "Fixed": 1, "Not_An_Issue": 2, "False_Positive": 2, "Skipped": 3, "Deleted": 4, "Already_Fixed": 5,
     "Too_Hard": 6, "Can't_Complete": 6, "Answered": 7, "Validated": 8, "Disabled": 9,
 }
-
-
-def responses_of(value: Any) -> dict[str, Any]:
-    """A mapper's answers, which come as a JSON string (or as an object); empty where there are none to be read."""
-    if isinstance(value, str):
-        try:
-            value = json.loads(value)
-        except ValueError:
-            return {}
-    return value if isinstance(value, dict) else {}
-
-
-def each(value: Any, of: Callable[[Any], T], what: str) -> list[T]:
-    """The members of a list; null counts as an empty one.
-
-    Raises:
-        ReplyInvalid: it is no list, or one of its members is not what it should be.
-    """
-    if value is None:
-        return []
-    if not isinstance(value, list):
-        raise ReplyInvalid(f"MapRoulette's reply: {what} should be a list, and is {type(value).__name__}")
-    return [of(one) for one in value]
-
-
-def _object(value: Any, what: str) -> dict[str, Any]:
-    if not isinstance(value, dict):
-        raise ReplyInvalid(f"MapRoulette's reply: a {what} should be an object, and is {type(value).__name__}")
-    return value
-
-
-def _need(value: Mapping[str, Any], name: str, kind: type[T]) -> T:
-    found = _may(value, name, kind)
-    if found is None:
-        raise ReplyInvalid(f"MapRoulette's reply: `{name}` should be {kind.__name__}, and is {value.get(name)!r:.80}")
-    return found
-
-
-def _may(value: Mapping[str, Any], name: str, kind: type[T]) -> T | None:
-    found = value.get(name)
-    return found if isinstance(found, kind) and (kind is bool or not isinstance(found, bool)) else None
-
-
-def _is(value: Mapping[str, Any], name: str) -> bool:
-    return value.get(name) is True
-
-
-def _number(value: Mapping[str, Any], name: str) -> float:
-    found = value.get(name)
-    if isinstance(found, bool) or not isinstance(found, int | float):
-        raise ReplyInvalid(f"MapRoulette's reply: `{name}` should be a number, and is {found!r:.80}")
-    return float(found)
-
-
-def _status(kind: type[Number], value: Mapping[str, Any]) -> Number:
-    number = value.get("status")
-    try:
-        return kind(0 if number is None else number)
-    except ValueError:
-        raise ReplyInvalid(f"MapRoulette's reply: `status` {number!r:.40} is not known") from None
-
-
-def _review(value: Mapping[str, Any]) -> int | None:
-    nested = _may(value, "review", dict) or {}
-    return _may(value, "reviewStatus", int) if "reviewStatus" in value else _may(nested, "reviewStatus", int)
-
-
-def _words(value: Mapping[str, Any], name: str) -> tuple[str, ...]:
-    """A list of words, of {name} objects, or words with commas between them."""
-    found = value.get(name)
-    if isinstance(found, str):
-        found = found.split(",")
-    if not isinstance(found, list):
-        return ()
-    words = (one.get("name") if isinstance(one, dict) else one for one in found)
-    return tuple(word.strip() for word in words if isinstance(word, str) and word.strip())
-
-
-def _time(value: Mapping[str, Any], name: str) -> datetime | None:
-    found = value.get(name)
-    if not isinstance(found, str) or not found:
-        return None
-    try:
-        time = datetime.fromisoformat(found)
-    except ValueError:
-        raise ReplyInvalid(f"MapRoulette's reply: `{name}` is no time: {found!r:.40}") from None
-    return time.replace(tzinfo=UTC) if time.tzinfo is None else time.astimezone(UTC)
-
-
-def _need_time(value: Mapping[str, Any], name: str) -> datetime:
-    time = _time(value, name)
-    if time is None:
-        raise ReplyInvalid(f"MapRoulette's reply: `{name}` should be a time, and is {value.get(name)!r:.80}")
-    return time

@@ -451,6 +451,15 @@ def test_a_task_left_open_is_released_first(client, challenge, maproulette):
     assert maproulette.world.locks == {}
 
 
+def test_no_lock_stays_though_the_second_try_to_open_is_not_heard_of(client, challenge, maproulette):
+    first, second = (client.put_task(task_fields(challenge, name)).id for name in ("bld-0001", "bld-0002"))
+    client._exchange.write("GET", f"/task/{first}/start")
+    maproulette.faults.script("GET", "/start$", None, Fault.LOST_REPLY)
+    with pytest.raises(errors.MapRouletteUnavailable), client.opened(second):
+        pytest.fail("nobody knows whether it is open")
+    assert maproulette.world.locks == {}
+
+
 @pytest.mark.parametrize("fault", [None, Fault.LOST_REPLY, Fault.LATE_PROXY, Fault.ERROR])
 def test_no_lock_stays_whatever_goes_wrong(client, challenge, maproulette, fault):
     task = client.put_task(task_fields(challenge)).id
