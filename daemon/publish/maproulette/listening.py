@@ -20,35 +20,35 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
-from typing import Any, NamedTuple
 
 from psycopg2.extensions import cursor as Cursor
 
 from daemon.db import Database, query
-from daemon.discrepancies.model import plain
 from daemon.errors import DiscrepancyUnknown, MapRouletteMissing
 from daemon.publish.maproulette.client import PAGE, Client
+from daemon.publish.maproulette.heard import (
+    CAME_BY,
+    SAME_MOMENT,
+    VERDICTS,
+    Step,
+    is_told,
+    keep_comments,
+    not_told,
+    note_heard,
+    read_heard,
+    read_told,
+    reason_of,
+)
 from daemon.publish.maproulette.records import note_status, read_challenges, read_tasks_in
-from daemon.publish.maproulette.replies import Comment, Person, Status, Task, TaskMark, ViewedTask
-from daemon.publish.maproulette.settings import REASONS
+from daemon.publish.maproulette.replies import Person, Status, Task, TaskMark, ViewedTask
 from daemon.reviews.intake import AskedMap, take_verdict
-from daemon.reviews.verdicts import Verdict, overturn, uphold
+from daemon.reviews.verdicts import overturn, uphold
 from daemon.sections.publish import Reviews
 
 log = logging.getLogger(__name__)
 
-#: The way verdicts come, as the ledger notes it.
-CAME_BY = "maproulette"
-#: What a task's status says of a discrepancy. "Answered" and "validated" are no verdicts.
-VERDICTS: Mapping[Status, Verdict] = {
-    Status.FIXED: Verdict.FIXED,
-    Status.FALSE_POSITIVE: Verdict.FALSE_POSITIVE,
-    Status.SKIPPED: Verdict.SKIPPED,
-    Status.ALREADY_FIXED: Verdict.ALREADY_FIXED,
-    Status.TOO_HARD: Verdict.TOO_HARD,
-}
 #: Statuses that a mapper gives.
 FINISHED = (*VERDICTS, Status.ANSWERED, Status.VALIDATED)
 #: Statuses of a review: rejected, and those that approve of the verdict. What is disputed is not settled yet.
@@ -59,30 +59,9 @@ AGAIN = timedelta(minutes=5)
 READINGS = 5
 #: Of the entries of a task's history, those that are a change of status.
 STATUS_CHANGE = 1
-#: Two moments of one change of status, as different places write them, differ by less.
-SAME_MOMENT = timedelta(seconds=2)
 #: Everything is gone through so often.
 NIGHTLY = timedelta(days=1)
 LONG_AGO = datetime(2000, 1, 1, tzinfo=UTC)
-
-
-class Step(NamedTuple):
-    """A status that a person gave a task."""
-
-    status: Status
-    at: datetime
-    person: Person | None
-    """None: it was given by right of ownership."""
-
-
-class Told(NamedTuple):
-    """A verdict that was kept."""
-
-    review: int
-    verdict: Verdict
-    at: datetime
-    holds: bool
-    """Nobody took it back."""
 
 
 class Listener:
@@ -114,7 +93,7 @@ class Listener:
         if not challenges:
             return 0
         with self._db.transaction() as cursor:
-            upto = _heard_upto(cursor)
+            upto = read_heard(cursor)
         heard = self._hear_verdicts(challenges, upto.get("verdicts", LONG_AGO), now)
         self._hear_reviews(challenges, upto.get("reviews", LONG_AGO), now)
         if now - upto.get("all", LONG_AGO) >= NIGHTLY:
@@ -133,7 +112,7 @@ class Listener:
             except MapRouletteMissing:
                 log.info("challenge %d is gone from the server; what was said in it is kept", challenge)
         with self._db.transaction() as cursor:
-            _note_heard(cursor, "all", now)
+            note_heard(cursor, "all", now)
         return heard
 
     # -- verdicts -------------------------------------------------------------------------------------------------
@@ -174,18 +153,18 @@ class Listener:
         if mark.mapped_on is None:
             return 0
         with self._db.transaction() as cursor:
-            told = _told(cursor, {mark.id: mark.name}).get(mark.id, [])
+            told = read_told(cursor, {mark.id: mark.name}).get(mark.id, [])
             if any(one.at == mark.mapped_on for one in told):
                 if feed:
-                    _note_heard(cursor, feed, min(mark.mapped_on, now))
+                    note_heard(cursor, feed, min(mark.mapped_on, now))
                 return 0
         steps = self._steps(mark, mark.mapped_on)
-        new = _not_told(steps, told)
+        new = not_told(steps, told)
         task = self._task(mark) if new and new[-1].at == mark.mapped_on else None
         with self._db.transaction() as cursor:
             heard = sum(self._take(cursor, mark, step, task, now) for step in new)
             if feed:
-                _note_heard(cursor, feed, min(mark.mapped_on, now))
+                note_heard(cursor, feed, min(mark.mapped_on, now))
         return heard
 
     def _steps(self, mark: TaskMark, mapped_on: datetime) -> list[Step]:
@@ -253,14 +232,14 @@ class Listener:
             with self._db.transaction() as cursor:
                 reviewer = mark.reviewed_by.name if mark.reviewed_by else None
                 at = mark.reviewed_at or now
-                for one in _told(cursor, {mark.id: mark.name}).get(mark.id, []):
+                for one in read_told(cursor, {mark.id: mark.name}).get(mark.id, []):
                     if one.at != mark.mapped_on:
                         continue
                     if mark.review == REJECTED:
                         overturn(cursor, one.review, who=reviewer, at=at, now=now, by="rejected by a reviewer")
                     else:
                         uphold(cursor, one.review, who=reviewer, now=now)
-                _note_heard(cursor, "reviews", min(at, now))
+                note_heard(cursor, "reviews", min(at, now))
 
     # -- comments -------------------------------------------------------------------------------------------------
 
@@ -276,7 +255,7 @@ class Listener:
             except MapRouletteMissing:
                 comments = []
             with self._db.transaction() as cursor:
-                _keep_comments(cursor, comments)
+                keep_comments(cursor, comments)
                 cursor.execute(query("commented"), {"challenge": challenge})
 
     # -- everything -----------------------------------------------------------------------------------------------
@@ -286,12 +265,12 @@ class Listener:
         with self._db.transaction() as cursor:
             ours = next((row for row in read_challenges(cursor) if row.remote == challenge), None)
             rows = read_tasks_in(cursor, ours.id) if ours else {}
-            told = _told(cursor, {one.id: one.name for one in seen})
+            told = read_told(cursor, {one.id: one.name for one in seen})
             cursor.execute(query("note_uncommented"), {"challenge": challenge})
         heard = 0
         for one in seen:
             row = rows.get(one.name)
-            if _is_told(one, told.get(one.id, [])) or (row is not None and row.ours and row.status == one.status):
+            if is_told(one, told.get(one.id, [])) or (row is not None and row.ours and row.status == one.status):
                 continue
             try:
                 heard += self._hear(mark_of(self._client.task(one.id), one), now)
@@ -306,7 +285,7 @@ class Listener:
     def _find_set_back(self, tasks: Mapping[int, str], now: datetime) -> None:
         """Take back the verdicts of those tasks that wait for a mapper again, although nobody here let them."""
         with self._db.transaction() as cursor:
-            told = _told(cursor, tasks)
+            told = read_told(cursor, tasks)
         for number, verdicts in told.items():
             if not verdicts[-1].holds:
                 continue
@@ -326,15 +305,6 @@ class Listener:
             return [row.remote for row in read_challenges(cursor) if row.remote is not None and row.remote > 0]
 
 
-def reason_of(responses: Mapping[str, Any], tags: Iterable[str]) -> str | None:
-    """Why, in words: the answer to "why is it wrong?", or else the tags that say so; None where nobody said."""
-    answer = responses.get("reason")
-    if isinstance(answer, str) and answer.strip():
-        return " ".join(answer.split())
-    words = {tag: reason for reason, tag in REASONS.items()}
-    return ", ".join(words[tag] for tag in tags if tag in words) or None
-
-
 def mark_of(task: Task, viewed: ViewedTask) -> TaskMark:
     """What `marks` would tell of a task; without a moment of its own, it has that of the last change."""
     mapper = None if task.completed_by is None else Person(task.completed_by, viewed.mapper)
@@ -342,60 +312,3 @@ def mark_of(task: Task, viewed: ViewedTask) -> TaskMark:
         task.id, task.name, task.parent, task.status or viewed.status, (0.0, 0.0),
         task.mapped_on or task.modified, mapper, viewed.tags,
     )
-
-
-def _not_told(steps: Sequence[Step], told: Sequence[Told]) -> list[Step]:
-    """The steps that were not heard before, each verdict told being one of them at most. Histories and tasks date one
-    and the same a little differently.
-    """
-    left, new = list(told), []
-    for step in steps:
-        same = [
-            one for one in left
-            if one.verdict is VERDICTS[step.status] and abs(one.at - step.at) < SAME_MOMENT
-        ]
-        if same:
-            left.remove(min(same, key=lambda one, at=step.at: abs(one.at - at)))
-        else:
-            new.append(step)
-    return new
-
-
-def _is_told(viewed: ViewedTask, told: Sequence[Told]) -> bool:
-    """Whether what a task says now was heard."""
-    if viewed.status not in VERDICTS:
-        return True
-    if not told or told[-1].verdict is not VERDICTS[viewed.status]:
-        return False
-    return viewed.mapped_on is None or viewed.mapped_on - told[-1].at < SAME_MOMENT
-
-
-def _heard_upto(cursor: Cursor) -> dict[str, datetime]:
-    cursor.execute(query("heard_upto"))
-    return dict(cursor.fetchall())
-
-
-def _note_heard(cursor: Cursor, feed: str, upto: datetime) -> None:
-    cursor.execute(query("note_heard"), {"feed": feed, "upto": upto})
-
-
-def _told(cursor: Cursor, tasks: Mapping[int, str]) -> dict[int, list[Told]]:
-    """What was heard of these tasks (number -> key), the oldest first."""
-    told: dict[int, list[Told]] = {}
-    cursor.execute(query("told_by_tasks"), {"tasks": [str(task) for task in tasks]})
-    for task, review, key, verdict, at, holds in cursor.fetchall():
-        if tasks[task] == key:
-            told.setdefault(task, []).append(Told(review, Verdict(verdict), at, holds))
-    return told
-
-
-def _keep_comments(cursor: Cursor, comments: Sequence[Comment]) -> None:
-    if not comments:
-        return
-    cursor.execute(query("keep_comments"), {
-        "ids": [one.id for one in comments], "tasks": [one.task for one in comments],
-        "whos": [plain(one.name) or None for one in comments], "ats": [one.created for one in comments],
-        "texts": [plain(one.text) for one in comments],
-    })
-    if tasks := sorted({task for (task,) in cursor.fetchall()}):
-        cursor.execute(query("attach_comments"), {"tasks": tasks})

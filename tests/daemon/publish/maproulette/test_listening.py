@@ -235,7 +235,7 @@ class Killed(BaseException):
     """What a kill -9 looks like from within: nothing after it runs."""
 
 
-@pytest.mark.parametrize("name", ["take_verdict", "note_status", "_note_heard", "_keep_comments"])
+@pytest.mark.parametrize("name", ["take_verdict", "note_status", "note_heard", "keep_comments"])
 def test_a_kill_between_any_two_steps_loses_and_repeats_nothing(town, monkeypatch, name):
     place = town(12)
     anna = place.fake.mapper("anna")
