@@ -1,9 +1,11 @@
 """`python -m daemon`, and where the command `mapgap` enters: the commands of all modules on one group."""
 
-from daemon import backfilling, dataset_commands, making, reporting, workbench
+from daemon import backfilling, dataset_commands, making, maproulette_commands, reporting, reviewing, workbench
 from daemon.cli import main
 
-__all__ = ["backfilling", "dataset_commands", "main", "making", "reporting", "workbench"]
+__all__ = [
+    "backfilling", "dataset_commands", "main", "making", "maproulette_commands", "reporting", "reviewing", "workbench",
+]
 
 if __name__ == "__main__":
     main(prog_name="mapgap")

@@ -6,19 +6,21 @@ import errno
 import math
 import shutil
 import tempfile
+import threading
 from collections.abc import Callable, Iterator
-from contextlib import closing
+from contextlib import ExitStack, closing
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
 from daemon.config import Config
 from daemon.db import open_database
-from daemon.errors import ConfigError, ImageryError, MapgapError, PublishError, StorageFull
+from daemon.errors import ConfigError, ImageryError, MapgapError, NameTaken, PublishError, StorageFull
 from daemon.eyes import NetworkEye, open_eyes
 from daemon.fetch import shown
 from daemon.imagery import Imagery
 from daemon.osm import AreaOfInterest, Origin, Osm2pgsqlStore, OsmStore
+from daemon.publish.maproulette.client import Client
 from daemon.replication import ReplicationSource
 from daemon.tiling.grid import ground_sample_distance
 from detectors.errors import BundleMismatch, ModelError
@@ -55,6 +57,7 @@ def check(config: Config, extract: Path | None = None) -> Iterator[Finding]:
         *([("osm2pgsql", _osm2pgsql)] if config.osm.source == "osm2pgsql" else []),
         ("imagery", _imagery),
         ("model", _model),
+        *([("MapRoulette", _maproulette)] if config.maproulette.enabled else []),
     )
     for what, part in parts:
         try:
@@ -134,6 +137,20 @@ def _imagery(config: Config) -> str:
     )
     asked = "a tile read from each" if config.area.bbox else "each opened; servers are tried only in an area.bbox"
     return f"{len(config.imagery)} source(s), licence, attribution and permission stated, {asked}{note}"
+
+
+def _maproulette(config: Config) -> str:
+    knobs = config.maproulette
+    with ExitStack() as resources:
+        client = Client.open(knobs, config.client.contact, threading.Event(), resources)
+        user, project = client.whoami(), client.project_named(knobs.project)
+    if project is not None and project.deleted:
+        raise NameTaken(
+            f"project {knobs.project!r} was deleted, and keeps its name; set maproulette.project to another"
+        )
+    there = "is there" if project is not None else "will be made"
+    rehearsal = "; dry_run: nothing will be sent" if knobs.dry_run else ""
+    return f"{knobs.url}: the key is {user.name}'s, project {knobs.project!r} {there}{rehearsal}"
 
 
 def _model(config: Config) -> str:

@@ -331,23 +331,3 @@ def export(
     with open_database(config) as db:
         count = write_export(db, fmt, out, chosen, context_of(config))
     click.echo(f"{count} discrepancies", err=True)
-
-
-@main.command()
-@click.argument("key")
-@click.argument("verdict", type=click.Choice(["fixed", "false_positive", "already_fixed", "too_hard", "skipped"]))
-@click.option("--reason", default="", help="Why, in words.")
-@click.option("--who", default="", help="Whose verdict it is.")
-@CONFIG
-def review(key: str, verdict: str, reason: str, who: str, config_path: Path) -> None:
-    """Record a verdict on a discrepancy. A false positive is silenced for good."""
-    from datetime import UTC, datetime
-
-    from daemon.db import open_database
-    from daemon.reviews import record_review
-
-    with open_database(load_config(config_path)) as db, db.transaction() as cursor:
-        told = record_review(
-            cursor, key, verdict, who=who or None, reason=reason or None, came_by="command line", now=datetime.now(UTC)
-        )
-    click.echo(f"{told.key}: {told.state}" + (f" as {told.closed_as}" if told.closed_as else ""))

@@ -29,6 +29,7 @@ from daemon.sections import (
     Detectors,
     Imagery,
     Log,
+    MapRoulette,
     Osm,
     Publish,
     Replication,
@@ -50,6 +51,7 @@ __all__ = [
     "Detectors",
     "Imagery",
     "Log",
+    "MapRoulette",
     "Osm",
     "Publish",
     "Replication",
@@ -57,6 +59,7 @@ __all__ = [
     "Schedule",
     "Section",
     "Tiling",
+    "api_key",
     "load",
     "parse",
     "password",
@@ -118,6 +121,9 @@ def parse(values: dict[str, Any], source: str, base: Path) -> Config:
                     update={"password_file": _below(base, config.database.password_file)}
                 ),
                 "osm": config.osm.model_copy(update={"password_file": _below(base, config.osm.password_file)}),
+                "maproulette": config.maproulette.model_copy(
+                    update={"api_key_file": _below(base, config.maproulette.api_key_file)}
+                ),
                 "publish": config.publish.model_copy(update={"dir": _below(base, config.publish.dir)}),
                 "imagery": tuple(s.model_copy(update={"url": _local_url(base, s.url)}) for s in config.imagery),
             }
@@ -136,13 +142,30 @@ def password(knobs: Database | Osm, section: str = "database") -> str | None:
     Raises:
         ConfigError: the variable is unset, or the file is missing or readable by others.
     """
-    if knobs.password_env:
-        value = os.environ.get(knobs.password_env)
+    return _secret(f"{section}.password", knobs.password_env, knobs.password_file)
+
+
+def api_key(knobs: MapRoulette) -> str:
+    """MapRoulette's API key from the environment or the file named for it.
+
+    Raises:
+        ConfigError: neither is named, the variable is unset or empty, or the file is missing or readable by others.
+    """
+    key = _secret("maproulette.api_key", knobs.api_key_env, knobs.api_key_file)
+    if not key:
+        raise ConfigError("maproulette.api_key_env", ["no API key; it stands in your profile on MapRoulette"])
+    return key
+
+
+def _secret(key: str, env: str, file: Path | None) -> str | None:
+    """What an environment variable or else a file holds, both named by knobs: `key`_env and `key`_file."""
+    if env:
+        value = os.environ.get(env)
         if value is None:
-            raise ConfigError(f"{section}.password_env", [f"environment variable {knobs.password_env} is not set"])
+            raise ConfigError(f"{key}_env", [f"environment variable {env} is not set"])
         return value
-    if knobs.password_file:
-        return read_secret(knobs.password_file, f"{section}.password_file").strip()
+    if file:
+        return read_secret(file, f"{key}_file").strip()
     return None
 
 

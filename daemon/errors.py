@@ -30,9 +30,22 @@
     ├── DiscrepancyError            9
     │   ├── DiscrepancyUnknown          no discrepancy has this key
     │   ├── TransitionIllegal           its state does not allow this step
-    │   └── ClaimInvalid                a detector said something that cannot be kept
+    │   ├── ClaimInvalid                a detector said something that cannot be kept
+    │   └── ReviewsInvalid              a file of verdicts has lines that cannot be taken; names every one
     ├── PublishError                10  a feed cannot be written where it should be
-    └── LeaseLost                   11  a worker was silent so long that its block was given away; worth another try
+    ├── LeaseLost                   11  a worker was silent so long that its block was given away; worth another try
+    └── MapRouletteError            12
+        ├── MapRouletteUnavailable      time-out, 5xx, connection refused; worth another try
+        ├── MapRouletteRefused          401, or 403: the key is not valid, or may not write to the project
+        ├── MapRouletteMissing          404: no such project, challenge or task
+        ├── MapRouletteInvalid          400 / 415: what was sent is wrong; asking again will not help
+        ├── NameTaken                   500 whose message says so: another has the name
+        ├── TaskLocked                  403: somebody else has the task open; worth another try
+        ├── LockConflict                409: this account has another task open
+        ├── ChallengeBusy               the challenge is being built or emptied; worth another try
+        ├── ChallengeFull               the challenge has as many tasks as the server allows
+        ├── UploadTooLarge              413
+        └── ReplyInvalid                what came is not what the API promises
 
     detectors.errors.ModelError     7   what the detectors raise by themselves; they know nothing of this package
 
@@ -179,6 +192,10 @@ class ClaimInvalid(DiscrepancyError):
     pass
 
 
+class ReviewsInvalid(DiscrepancyError):
+    pass
+
+
 class PublishError(MapgapError):
     exit_code = 10
 
@@ -186,3 +203,61 @@ class PublishError(MapgapError):
 class LeaseLost(MapgapError):
     exit_code = 11
     transient = True
+
+
+class MapRouletteError(MapgapError):
+    exit_code = 12
+
+
+class MapRouletteUnavailable(MapRouletteError):
+    """`answered` is True where the server itself says that it failed; if not, what was asked for may have been done."""
+
+    transient = True
+
+    def __init__(self, message: str, answered: bool = False):
+        super().__init__(message)
+        self.answered = answered
+
+
+class MapRouletteRefused(MapRouletteError):
+    pass
+
+
+class MapRouletteMissing(MapRouletteError):
+    pass
+
+
+class MapRouletteInvalid(MapRouletteError):
+    pass
+
+
+class NameTaken(MapRouletteError):
+    pass
+
+
+class TaskLocked(MapRouletteError):
+    transient = True
+
+
+class LockConflict(MapRouletteError):
+    """`task` is the id of the task that the account has open, None where the server does not say."""
+
+    def __init__(self, message: str, task: int | None):
+        super().__init__(message)
+        self.task = task
+
+
+class ChallengeBusy(MapRouletteError):
+    transient = True
+
+
+class ChallengeFull(MapRouletteError):
+    pass
+
+
+class UploadTooLarge(MapRouletteError):
+    pass
+
+
+class ReplyInvalid(MapRouletteError):
+    pass

@@ -5,9 +5,11 @@ from __future__ import annotations
 import errno
 import os
 import sys
+from collections.abc import Callable
 from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import BinaryIO
 
 from daemon.config import Config
 from daemon.db import Database
@@ -25,19 +27,28 @@ def write_export(db: Database, fmt: str, out: Path | None, chosen: Filter, conte
     """Write an export to a file, or to standard output; returns how many discrepancies it holds.
 
     Raises:
+        PublishError, StorageFull, BrokenPipeError: see `write_whole`.
+    """
+    return write_whole(out, lambda file: export(db, fmt, file, chosen, context))
+
+
+def write_whole(out: Path | None, write: Callable[[BinaryIO], int]) -> int:
+    """Let `write` write a file, or to standard output; returns what it returns.
+
+    Raises:
         PublishError: it cannot be written; a file that was there before is as it was.
         StorageFull: no room for it; the same holds.
         BrokenPipeError: whoever read standard output went away.
     """
     try:
         if out is None:
-            count = export(db, fmt, sys.stdout.buffer, chosen, context)
+            count = write(sys.stdout.buffer)
             sys.stdout.buffer.flush()
             return count
         draft = out.with_name(f".{out.name}.new")
         try:
             with draft.open("wb") as file:
-                count = export(db, fmt, file, chosen, context)
+                count = write(file)
             os.replace(draft, out)
         finally:
             with suppress(OSError):

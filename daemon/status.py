@@ -29,6 +29,7 @@ from daemon.db import Database, EmbeddedServer, connect_database, query
 from daemon.errors import MapgapError, TooFarBehind
 from daemon.facts import read_facts
 from daemon.lag import read_lag
+from daemon.publish.maproulette.standing import lines_of, read_standing
 
 EXIT_CODES = {"fresh": 0, "behind": 1, "broken": 2, "too_far_behind": 2}
 SECONDS_PER_DAY = 86_400.0
@@ -53,6 +54,7 @@ class Status:
         discrepancies: {detector: {kind: {state: how many}}}.
         last_error: the newest of the errors of stages that do not work now.
         errors: all of them, by stage.
+        maproulette: challenges, tasks and what is still to be told (`Standing.as_dict`); None where it is off.
         models: {detector: model} as configured.
     """
 
@@ -75,6 +77,7 @@ class Status:
     discrepancies: dict[str, dict[str, dict[str, int]]] = field(default_factory=dict)
     last_error: dict[str, Any] | None = None
     errors: dict[str, dict[str, Any]] = field(default_factory=dict)
+    maproulette: dict[str, Any] | None = None
     models: dict[str, str] = field(default_factory=dict)
 
     @property
@@ -133,6 +136,7 @@ def _read(cursor: Cursor, config: Config, now: datetime) -> Status:
     cursor.execute(query("status_discrepancies"))
     for detector, kind, state, count in cursor:
         discrepancies.setdefault(detector, {}).setdefault(kind, {})[state] = count
+    maproulette = read_standing(cursor) if config.maproulette.enabled else None
     server = facts["server"].value if "server" in facts else None
     errors = facts["errors"].value if "errors" in facts else {}
     heartbeat = None
@@ -158,6 +162,7 @@ def _read(cursor: Cursor, config: Config, now: datetime) -> Status:
         discrepancies=discrepancies,
         last_error=max(errors.values(), key=lambda error: error["time"], default=None),
         errors=errors,
+        maproulette=maproulette.as_dict() if maproulette else None,
     )
 
 
@@ -215,6 +220,8 @@ def _table(status: Status) -> Table:
     for stage, error in status.errors.items():
         often = f", {error['failures']} times in a row" if error["failures"] > 1 else ""
         rows.append((f"{stage} fails", f"{error['time']} {error['kind']}{often}: {error['message']}"))
+    if status.maproulette is not None:
+        rows += lines_of(status.maproulette)
     rows += [(f"model of {detector}", model) for detector, model in status.models.items()]
     for name, value in rows:
         table.add_row(name, escape(value))

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import psycopg2
 import pytest
+from fake_maproulette import FakeMapRoulette
 from http_server import Web
 from installation import MINUTES, Installation
 from psycopg2 import sql
@@ -92,6 +93,14 @@ def web() -> Iterator[Web]:
     web = Web()
     yield web
     web.close()
+
+
+@pytest.fixture
+def maproulette() -> Iterator[FakeMapRoulette]:
+    """A MapRoulette server on 127.0.0.1; see fake_maproulette. What breaks its contract fails the test in the end."""
+    with FakeMapRoulette() as fake:
+        yield fake
+    assert fake.violations == []
 
 
 @pytest.fixture

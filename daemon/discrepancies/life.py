@@ -67,6 +67,17 @@ def reopen(
     return _step(cursor, keys, Event.REOPENED, State.OPEN, None, now, sequence, detail)
 
 
+def take_back(
+    cursor: Cursor, keys: Iterable[str], *, now: datetime, detail: Mapping[str, Any] | None = None
+) -> list[str]:
+    """closed(false_positive) -> open, because the people who said so, or who look after them, took it back.
+
+    Raises:
+        DiscrepancyUnknown, TransitionIllegal: nothing was changed.
+    """
+    return _step(cursor, keys, Event.REOPENED, State.OPEN, None, now, None, detail, undoes=ClosedAs.FALSE_POSITIVE)
+
+
 def sweep_stale(cursor: Cursor, older_than: datetime, *, now: datetime) -> list[str]:
     """Close as stale what is open or published and was not seen since `older_than`; returns the keys."""
     lock_ledger(cursor)
@@ -133,7 +144,7 @@ def write_history(
 
 def _step(
     cursor: Cursor, keys: Iterable[str], event: Event, state: State, closed_as: ClosedAs | None, now: datetime,
-    sequence: int | None, detail: Mapping[str, Any] | None,
+    sequence: int | None, detail: Mapping[str, Any] | None, undoes: ClosedAs | None = None,
 ) -> list[str]:
     wanted = list(dict.fromkeys(keys))
     if not wanted:
@@ -145,7 +156,7 @@ def _step(
         raise _unknown(missing)
     for key in wanted:
         was, why = found[key]
-        if not _is_legal(was, why, state, closed_as):
+        if not (_is_legal(was, why, state, closed_as) if undoes is None else why is undoes):
             raise TransitionIllegal(
                 f"discrepancy {key} is {was}{f' ({why})' if why else ''} and cannot become {state}"
                 f"{f' ({closed_as})' if closed_as else ''}; nothing was changed"

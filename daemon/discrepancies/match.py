@@ -6,7 +6,7 @@ each other's centre, or have their centres nearer than a quarter of the smaller 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -25,6 +25,8 @@ SAME_MOST_M = 10.0
 #: A false positive silences what overlaps it so much, or contains or is contained by so much.
 SILENCED_IOU = 0.2
 SILENCED_PART = 0.5
+#: What is denied with a kind of claim: who says that something is not out of place says that it stands.
+DENIES: Mapping[str, tuple[str, ...]] = {"misplaced": ("gone",)}
 #: Points and lines get this much body, in metres, to be compared.
 BODY_M = 2.0
 #: shapely's number of the type, which its set operations do not take.
@@ -121,7 +123,10 @@ def _pairs(claims: Sequence[Claim], known: Sequence[Discrepancy]) -> list[_Pair]
 
 
 def _compare(i: int, j: int, claim: Claim, row: Discrepancy, ours: BaseGeometry, theirs: BaseGeometry) -> _Pair | None:
-    if (claim.detector, claim.kind) != (row.detector, row.kind):
+    if claim.detector != row.detector:
+        return None
+    is_denied = row.closed_as is ClosedAs.FALSE_POSITIVE and claim.kind in DENIES.get(row.kind, ())
+    if claim.kind != row.kind and not is_denied:
         return None
     same_osm = claim.osm is not None and claim.osm == row.osm
     shared = shapely.intersection(ours, theirs).area

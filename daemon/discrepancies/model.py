@@ -4,7 +4,8 @@
     open -> closed(...)
     closed(fixed | withdrawn | stale) -> open            only with new evidence: it was seen again
     closed(fixed | withdrawn | stale) -> closed(false_positive)    a person's verdict holds, even if it comes late
-    closed(false_positive)                               for ever
+    closed(false_positive)                               for ever, whatever any model says
+    closed(false_positive) -> open                       only when people take that verdict back: it stood by mistake
 """
 
 from __future__ import annotations

@@ -11,8 +11,9 @@ from psycopg2.extensions import cursor as Cursor
 
 from daemon.db import Database, query
 from daemon.discrepancies.model import LIVE, Discrepancy, State
-from daemon.publish import geojson, maproulette, osmose
+from daemon.publish import geojson, osmose
 from daemon.publish.feed import ExportContext, ImageryCredit
+from daemon.publish.maproulette import geojsonl
 
 __all__ = ["FORMATS", "ExportContext", "Filter", "ImageryCredit", "export", "read_discrepancies", "write_export"]
 
@@ -68,7 +69,7 @@ class Filter:
 #: Format -> what writes it.
 FORMATS: dict[str, Writer] = {
     "geojson": lambda rows, out, context, _: geojson.write(rows, out, context),
-    "maproulette": lambda rows, out, context, _: maproulette.write(rows, out, context),
+    "maproulette": lambda rows, out, context, _: geojsonl.write(rows, out, context),
     "osmose": lambda rows, out, context, chosen: osmose.write(rows, out, context, kinds=chosen.kinds),
 }
 

@@ -12,7 +12,7 @@ from typing import Any
 from psycopg2.extensions import cursor as Cursor
 
 from daemon.db import query
-from daemon.discrepancies.life import close, find, lock_ledger, write_history
+from daemon.discrepancies.life import close, find, lock_ledger, take_back, write_history
 from daemon.discrepancies.model import LIVE, ClosedAs, Event, State, plain
 
 
@@ -20,8 +20,8 @@ class Verdict(StrEnum):
     FIXED = "fixed"                    # the mapper corrected the map; closes when the map shows it
     FALSE_POSITIVE = "false_positive"  # there is no discrepancy; closes for ever
     ALREADY_FIXED = "already_fixed"    # somebody had corrected the map before; closes when the map shows it
-    TOO_HARD = "too_hard"              # undecided; only kept
-    SKIPPED = "skipped"                # undecided; only kept
+    TOO_HARD = "too_hard"              # undecided; asked later than others like it
+    SKIPPED = "skipped"                # undecided; asked later than others like it
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +43,7 @@ class Review:
 def record_review(
     cursor: Cursor, key: str, verdict: Verdict | str, *, who: str | None, reason: str | None, came_by: str,
     now: datetime, still_holds: bool | None = None, hide_until: datetime | None = None,
-    detail: Mapping[str, Any] | None = None,
+    detail: Mapping[str, Any] | None = None, heard: datetime | None = None,
 ) -> Review:
     """Keep a verdict, and let it act.
 
@@ -55,32 +55,80 @@ def record_review(
             "fixed" and "already_fixed": without a False the discrepancy stays, and closes when a change file comes.
         hide_until: after "fixed" and "already_fixed", nobody is asked again until then, unless the map agrees earlier.
         detail: what else came with the verdict (tags, answers, comments, number of the task); JSON-able, no secrets.
+        heard: when it reached this program, and so when the ledger changes; `now` by default.
 
     Raises:
         DiscrepancyUnknown: no discrepancy has this key.
         ValueError: there is no such verdict.
     """
-    verdict = Verdict(verdict)
+    verdict, heard = Verdict(verdict), heard or now
     lock_ledger(cursor)
     discrepancy = find(cursor, key)
     cursor.execute(query("record_review"), {
         "key": key, "verdict": verdict, "reason": _text(reason), "who": _text(who), "at": now, "came_by": came_by,
-        "detail": json.dumps(plain(detail or {}), allow_nan=False),
+        "detail": json.dumps(plain(detail or {}), allow_nan=False), "heard": heard,
     })
     if cursor.fetchone() is None:
         return Review(key, verdict, discrepancy.state, discrepancy.closed_as, recorded=False)
     told = {"verdict": verdict, "who": who, "reason": reason, "came_by": came_by, "still_holds": still_holds}
-    write_history(cursor, Event.REVIEWED, [key], now=now, sequence=None, details=[told])
+    write_history(cursor, Event.REVIEWED, [key], now=heard, sequence=None, details=[told])
     if verdict is Verdict.FALSE_POSITIVE:
         if discrepancy.closed_as is not ClosedAs.FALSE_POSITIVE:
-            close(cursor, [key], ClosedAs.FALSE_POSITIVE, now=now, detail={"by": "review"})
+            close(cursor, [key], ClosedAs.FALSE_POSITIVE, now=heard, detail={"by": "review"})
     elif verdict in (Verdict.FIXED, Verdict.ALREADY_FIXED) and discrepancy.state in LIVE:
         if still_holds is False:
-            close(cursor, [key], ClosedAs.FIXED, now=now, detail={"by": "review"})
+            close(cursor, [key], ClosedAs.FIXED, now=heard, detail={"by": "review"})
         elif hide_until is not None:
-            cursor.execute(query("hide_discrepancy"), {"key": key, "until": hide_until, "now": now})
+            cursor.execute(query("hide_discrepancy"), {"key": key, "until": hide_until, "now": heard})
     after = find(cursor, key)
     return Review(key, verdict, after.state, after.closed_as, recorded=True)
+
+
+def overturn(cursor: Cursor, review: int, *, who: str | None, at: datetime, now: datetime, by: str) -> bool:
+    """Take a verdict back, because somebody who looks after the mapper's work found it wrong.
+
+    It counts nowhere from then on. A false positive that no other verdict stands for opens again: it had never stood
+    but by mistake. What was hidden as fixed is shown again. Returns False where that verdict was taken back before.
+
+    Args:
+        review: number of the verdict.
+        who: took it back, at `at`; `now` is when that was heard.
+        by: why, for the history: "rejected", "set back", ...
+    """
+    lock_ledger(cursor)
+    cursor.execute(query("overturn_review"), {"id": review, "at": at, "who": _text(who)})
+    row = cursor.fetchone()
+    if row is None:
+        return False
+    key, verdict = row[0], Verdict(row[1])
+    told = {"overturned": verdict, "who": who, "by": by}
+    write_history(cursor, Event.REVIEWED, [key], now=now, sequence=None, details=[told])
+    if verdict is Verdict.FALSE_POSITIVE:
+        if find(cursor, key).closed_as is ClosedAs.FALSE_POSITIVE and not _stands(cursor, key, verdict):
+            take_back(cursor, [key], now=now, detail={"by": by})
+    elif verdict in (Verdict.FIXED, Verdict.ALREADY_FIXED):
+        cursor.execute(query("hide_discrepancy"), {"key": key, "until": None, "now": now})
+    return True
+
+
+def uphold(cursor: Cursor, review: int, *, who: str | None, now: datetime) -> bool:
+    """Let a verdict that was taken back hold again, because it was found right after all; False where it holds."""
+    lock_ledger(cursor)
+    cursor.execute(query("uphold_review"), {"id": review})
+    row = cursor.fetchone()
+    if row is None:
+        return False
+    key, verdict = row[0], Verdict(row[1])
+    told = {"upheld": verdict, "who": who}
+    write_history(cursor, Event.REVIEWED, [key], now=now, sequence=None, details=[told])
+    if verdict is Verdict.FALSE_POSITIVE and find(cursor, key).closed_as is not ClosedAs.FALSE_POSITIVE:
+        close(cursor, [key], ClosedAs.FALSE_POSITIVE, now=now, detail={"by": "review"})
+    return True
+
+
+def _stands(cursor: Cursor, key: str, verdict: Verdict) -> bool:
+    cursor.execute(query("verdict_stands"), {"key": key, "verdict": verdict})
+    return cursor.fetchone() is not None
 
 
 def _text(text: str | None) -> str | None:

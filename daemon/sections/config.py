@@ -9,7 +9,7 @@ from pydantic import Field, model_validator
 from daemon.sections.detectors import Detectors
 from daemon.sections.ground import Client, Imagery, Tiling, permission_problems_of
 from daemon.sections.osm import Area, Osm, Replication
-from daemon.sections.publish import Publish, Reviews
+from daemon.sections.publish import MapRoulette, Publish, Reviews
 from daemon.sections.running import Log, Schedule
 from daemon.sections.section import Section, knob
 from daemon.sections.state import Database
@@ -28,6 +28,7 @@ class Config(Section):
     imagery: tuple[Imagery, ...] = Field((), description="sources of imagery, each a table [[imagery]]")
     detectors: Detectors = Field(default_factory=Detectors)
     publish: Publish = Field(default_factory=Publish)
+    maproulette: MapRoulette = Field(default_factory=MapRoulette)
     reviews: Reviews = Field(default_factory=Reviews)
     schedule: Schedule = Field(default_factory=Schedule)
     log: Log = Field(default_factory=Log)

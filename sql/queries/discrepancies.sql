@@ -120,9 +120,11 @@ GROUP BY detector, kind, state, closed_as ORDER BY detector, kind, state, closed
 UPDATE discrepancy SET hidden_until = NULL, updated = %(now)s WHERE hidden_until <= %(now)s RETURNING key;
 
 -- name: record_review
--- Keep a verdict; one that was told before is not kept twice.
-INSERT INTO review (key, verdict, reason, who, at, came_by, detail)
-VALUES (%(key)s, %(verdict)s::verdict, %(reason)s, %(who)s, %(at)s, %(came_by)s, %(detail)s::jsonb)
+-- Keep a verdict with what it judged; one that was told before is not kept twice.
+INSERT INTO review (key, verdict, reason, who, at, came_by, detail, heard, model, confidence)
+SELECT key, %(verdict)s::verdict, %(reason)s, %(who)s, %(at)s, %(came_by)s, %(detail)s::jsonb, %(heard)s,
+       evidence ->> 'model', confidence
+FROM discrepancy WHERE key = %(key)s
 ON CONFLICT DO NOTHING
 RETURNING id;
 

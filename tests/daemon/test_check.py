@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from fake_maproulette import FakeMapRoulette
 from installation import Installation
 
 from daemon.check import Finding, check
@@ -123,3 +124,23 @@ def test_an_embedded_database_is_started_for_it_and_stopped(installation: Instal
     found = findings(installation, database={"dsn": ""})
     assert found["database"].message.startswith("embedded server runs")
     assert not (installation.directory / "mapgap-data" / "postgres" / "data" / "postmaster.pid").exists()
+
+
+def test_maproulette_is_asked_whose_the_key_is_where_it_is_enabled(
+    installation: Installation, maproulette: FakeMapRoulette, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MAPGAP_TEST_KEY", maproulette.owner.key)
+    knobs = {"enabled": True, "url": maproulette.url, "project": "town", "api_key_env": "MAPGAP_TEST_KEY", "retries": 0}
+    found = findings(installation, maproulette=knobs)
+    assert list(found) == [*PARTS, "MapRoulette"]
+    assert found["MapRoulette"].message == f"{maproulette.url}: the key is mapgap-bot's, project 'town' will be made"
+    assert maproulette.writes == []
+    maproulette.lenient = True
+    for key, code, said in (("12|wrongwrong", 12, "put a new one in place"), (None, 2, "MAPGAP_TEST_KEY is not set")):
+        if key is None:
+            monkeypatch.delenv("MAPGAP_TEST_KEY")
+        else:
+            monkeypatch.setenv("MAPGAP_TEST_KEY", key)
+        (failure,) = [one for one in findings(installation, maproulette=knobs).values() if one.error is not None]
+        assert (failure.what, failure.error.exit_code) == ("MapRoulette", code)
+        assert said in failure.message and "wrongwrong" not in failure.message

@@ -17,7 +17,7 @@ from daemon.__main__ import main
 
 COMMANDS = {
     "init", "check", "bootstrap", "run", "once", "backfill", "status", "export", "review", "replay", "demo", "train",
-    "evaluate", "qualify", "dataset", "service",
+    "evaluate", "qualify", "dataset", "service", "maproulette",
 }
 ALL = [[name] for name in sorted(COMMANDS)] + [["service", "install"], ["service", "uninstall"]]
 
@@ -67,8 +67,9 @@ def test_it_starts_as_a_module_and_does_not_load_the_world_for_help() -> None:
 
 
 @pytest.mark.parametrize(
-    "words", [[], ["fly"], ["export", "--format", "pdf"], ["export", "--bbox", "1,2,3"], ["review", "x", "maybe"],
-              ["export", "--min-confidence", "2"], ["replay", "/nowhere"], ["init"], ["export", "--bbox", "9,9,1,1"]],
+    "words",
+    [[], ["fly"], ["export", "--format", "pdf"], ["export", "--bbox", "1,2,3"], ["review", "add", "x", "maybe"],
+     ["export", "--min-confidence", "2"], ["replay", "/nowhere"], ["init"], ["export", "--bbox", "9,9,1,1"]],
     ids=" ".join,
 )
 def test_wrong_usage_ends_with_2_and_says_why(words: list[str], tmp_path: Path) -> None:
@@ -152,13 +153,13 @@ def test_an_export_can_be_narrowed(looked: Installation) -> None:
 
 def test_a_review_is_recorded_and_a_false_positive_silenced_for_good(looked: Installation) -> None:
     key = keys(looked, "published")[0]
-    answer = looked.mapgap("review", key, "false_positive", "--reason", "a shadow", "--who", "me")
+    answer = looked.mapgap("review", "add", key, "false_positive", "--reason", "a shadow", "--who", "me")
     assert (answer.exit_code, answer.stdout) == (0, f"{key}: closed as false_positive\n")
     for command in ("backfill", "once"):
         assert looked.mapgap(command).exit_code == 0
     assert key in keys(looked, "closed")
     assert key not in looked.mapgap("export").stdout
-    answer = looked.mapgap("review", "bld-0000000000000000", "fixed")
+    answer = looked.mapgap("review", "add", "bld-0000000000000000", "fixed")
     assert answer.exit_code == 9 and "bld-0000000000000000" in answer.stderr and "Traceback" not in answer.output
 
 

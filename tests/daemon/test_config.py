@@ -122,6 +122,12 @@ WRONG: list[tuple[dict[str, Any], str, str, str]] = [
     ({"database": {"password": "hunter2"}}, "database.password", "", "unknown key"),
     ({"databse": {}}, "databse", "", "unknown key"),
     ({"publish": {"directory": "x"}}, "publish.directory", "", "unknown key"),
+    ({"maproulette": {"url": "http://maproulette.org/api/v2"}}, "maproulette.url", "'http://m", "in the clear"),
+    ({"maproulette": {"url": "maproulette.org"}}, "maproulette.url", "'maproulette.org'", "the base of an API"),
+    ({"maproulette": {"url": "https://me:hunter2@x.org/"}}, "maproulette.url", "***@", "the base of an API"),
+    ({"maproulette": {"enabled": True, "api_key_env": "KEY"}}, "maproulette", "", "needs maproulette.project"),
+    ({"maproulette": {"enabled": True, "project": "town"}}, "maproulette", "", "needs maproulette.api_key_env"),
+    ({"maproulette": {"api_key": "hunter2"}}, "maproulette.api_key", "", "unknown key"),
     ({"data_dir": "~nobody-at-all/x"}, "a path begins with ~", "", "home"),
 ]
 
@@ -163,6 +169,7 @@ def test_paths_are_taken_from_the_directory_of_the_file(tmp_path: Path, monkeypa
     path = tmp_path / "etc" / "config.toml"
     path.write_text(
         'data_dir = "state"\n[area]\npolygon = "town.poly"\n[database]\npassword_file = "../secret"\n'
+        '[maproulette]\napi_key_file = "key"\n'
         '[publish]\ndir = "/srv/feed"\n'
         + "".join(
             f'[[imagery]]\nname = "{name}"\nkind = "xyz"\nurl = "{url}"\nlicence = "x"\nattribution = "x"\n'
@@ -176,6 +183,7 @@ def test_paths_are_taken_from_the_directory_of_the_file(tmp_path: Path, monkeypa
         assert config.data_dir == tmp_path / "etc" / "state"
         assert config.area.polygon == tmp_path / "etc" / "town.poly"
         assert config.database.password_file == tmp_path / "etc" / ".." / "secret"
+        assert config.maproulette.api_key_file == tmp_path / "etc" / "key"
         assert config.publish.dir == Path("/srv/feed")
         assert [s.url for s in config.imagery] == [
             str(tmp_path / "etc" / "tiles"), "https://example.org/{z}/{x}/{y}", "/home/me/tiles",

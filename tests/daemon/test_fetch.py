@@ -5,9 +5,11 @@ from __future__ import annotations
 import gzip
 import logging
 import socket
+import threading
 import zlib
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 from http_server import Answer, Web
@@ -271,3 +273,102 @@ def test_retry_after_in_seconds_or_as_a_date_is_capped():
 )
 def test_private_addresses_are_known(address, private):
     assert is_private(address) is private
+
+
+# -- requests of any method -------------------------------------------------------------------------------------------
+
+
+class Office:
+    """A server that writes down what it is sent, and answers with one status after the other."""
+
+    def __init__(self, *statuses: int):
+        self.statuses, self.seen = list(statuses), []
+        office = self
+
+        class Handler(BaseHTTPRequestHandler):
+            def do_any(self) -> None:
+                body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
+                office.seen.append((self.command, self.path, body))
+                status = office.statuses.pop(0)
+                content = gzip.compress(f"answer {status}".encode())
+                self.send_response(status)
+                self.send_header("Content-Length", str(len(content)))
+                self.send_header("Content-Encoding", "gzip")
+                self.send_header("Location", "/elsewhere")
+                self.end_headers()
+                self.wfile.write(content)
+
+            do_GET = do_POST = do_PUT = do_DELETE = do_any
+
+            def log_message(self, *args: object) -> None:
+                pass
+
+        self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self.url = f"http://127.0.0.1:{self.server.server_port}/a"
+        self.thread = threading.Thread(target=self.server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True)
+        self.thread.start()
+
+    def __enter__(self) -> Office:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self.server.shutdown()
+        self.thread.join()
+        self.server.server_close()
+
+
+@pytest.mark.parametrize("status", [200, 302, 404, 500])
+def test_send_brings_the_answer_whatever_its_status_and_follows_nothing(fetchers, status):
+    with Office(status) as office:
+        answer = fetchers(retries=5).send("PUT", office.url, max_bytes=100, body=b"content")
+    assert (answer.status, answer.content) == (status, f"answer {status}".encode())
+    assert office.seen == [("PUT", "/a", b"content")]
+
+
+def test_send_tries_again_only_where_it_is_told_that_it_may(fetchers, clock):
+    with Office(500, 503, 200) as office:
+        answer = fetchers(retries=5).send(
+            "POST", office.url, max_bytes=100, body=b"x", again=lambda answer: answer.status >= 500
+        )
+    assert (answer.status, len(office.seen), office.seen[0]) == (200, 3, ("POST", "/a", b"x"))
+
+
+def test_send_brings_the_last_answer_when_all_tries_are_used(fetchers):
+    with Office(500, 502) as office:
+        answer = fetchers(retries=1).send("GET", office.url, max_bytes=100, again=lambda answer: True)
+    assert (answer.status, answer.content) == (502, b"answer 502")
+
+
+def test_send_does_not_say_that_nothing_happened_when_the_answer_is_lost(web, fetchers):
+    web.script("/a", web.raw(b""))
+    with pytest.raises(FetchError) as caught:
+        fetchers(retries=3).send("GET", web.url("/a"), max_bytes=100)
+    assert (caught.value.transient, caught.value.status, web.count("/a")) == (True, None, 1)
+
+
+def test_send_refuses_an_answer_that_is_too_large(web, fetchers):
+    web.put("/a", b"x" * 101)
+    with pytest.raises(FetchError, match="101 bytes announced"):
+        fetchers(retries=3).send("GET", web.url("/a"), max_bytes=100, again=lambda answer: True)
+    assert web.count("/a") == 1
+
+
+def test_send_stops_in_the_middle_of_a_body(fetchers):
+    stop = threading.Event()
+    received = []
+
+    def read_slowly(listener: socket.socket) -> None:
+        connection, _ = listener.accept()
+        with connection:
+            while piece := connection.recv(65536):
+                received.append(len(piece))
+                stop.set()
+
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        reader = threading.Thread(target=read_slowly, args=(listener,))
+        reader.start()
+        url = f"http://127.0.0.1:{listener.getsockname()[1]}/"
+        with pytest.raises(FetchError, match="the daemon stops"):
+            fetchers(timeout=60.0, stop=stop).send("PUT", url, max_bytes=100, body=b"x" * 100_000_000)
+        reader.join()
+    assert sum(received) < 100_000_000

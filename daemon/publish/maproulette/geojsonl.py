@@ -14,8 +14,10 @@ from __future__ import annotations
 
 import re
 import uuid
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any, BinaryIO
+
+from shapely.geometry.base import BaseGeometry
 
 from daemon.discrepancies.model import Discrepancy, utc
 from daemon.publish.feed import ExportContext, area_m2, encode, fact, geometry_json
@@ -23,6 +25,8 @@ from daemon.publish.feed import ExportContext, area_m2, encode, fact, geometry_j
 RECORD_SEPARATOR = b"\x1e"
 #: Line colour (simplestyle) of what nothing is known of.
 STROKE = "#ff00ff"
+#: Line colour of what is on the map already.
+MAPPED_STROKE = "#666666"
 #: Property names that MapRoulette or its editors read as something of their own.
 RESERVED = frozenset({"id", "@id", "osmid", "osm_id", "name", "type", "@type", "@osm_type", "maproulette"})
 #: Prefix of the facts of a claim, which keeps them from ever being one of those.
@@ -35,21 +39,30 @@ def write(discrepancies: Iterable[Discrepancy], out: BinaryIO, context: ExportCo
     """Write one line a discrepancy; returns how many."""
     count = 0
     for discrepancy in discrepancies:
-        out.write(RECORD_SEPARATOR + encode(task(discrepancy, context), ascii_only=True) + b"\n")
+        out.write(line(task(discrepancy, context)))
         count += 1
     return count
 
 
-def task(discrepancy: Discrepancy, context: ExportContext) -> dict[str, Any]:
-    """One discrepancy as a task: its place and facts, and what was seen there as a locked layer in the editor."""
+def line(collection: Mapping[str, Any]) -> bytes:
+    """A task as a line of a file."""
+    return RECORD_SEPARATOR + encode(collection, ascii_only=True) + b"\n"
+
+
+def task(discrepancy: Discrepancy, context: ExportContext, mapped: BaseGeometry | None = None) -> dict[str, Any]:
+    """One discrepancy as a task: its place and facts, and what was seen there as a locked layer in the editor.
+
+    Args:
+        mapped: the outline that is on the map now (lon/lat), shown beside the place where it should be.
+    """
     geometry = geometry_json(discrepancy.geometry)
-    collection: dict[str, Any] = {
-        "type": "FeatureCollection",
-        "features": [{
-            "type": "Feature", "id": discrepancy.key, "geometry": geometry,
-            "properties": properties(discrepancy, context),
-        }],
-    }
+    facts = properties(discrepancy, context)
+    features = [{"type": "Feature", "id": discrepancy.key, "geometry": geometry, "properties": facts}]
+    if mapped is not None:
+        shared = {name: facts[name] for name in ("key", "kind", "confidence", "@id") if name in facts}
+        style = {"shows": "as on the map", "stroke": MAPPED_STROKE, "stroke-width": "2"}
+        features.append({"type": "Feature", "geometry": geometry_json(mapped), "properties": shared | style})
+    collection: dict[str, Any] = {"type": "FeatureCollection", "features": features}
     if discrepancy.kind != "gone":
         collection["attachments"] = [{
             "id": str(uuid.uuid5(uuid.NAMESPACE_URL, f"mapgap:{discrepancy.key}")),

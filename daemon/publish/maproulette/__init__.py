@@ -1,0 +1,25 @@
+"""MapRoulette: where mappers look at what was found, and say what they think of it.
+
+channel       READ FIRST: what one round does, step by step
+
+client        Client: every call of the server's API that is used, typed
+exchange      one call and its answer: tries, rehearsals (dry runs), the serial lane, which failure is which
+replies       what the server says, as values; members: how they are read
+
+challenges    the challenges of the project: found or made, kept as configured, followed by others when full
+settings      how a challenge presents itself
+tasks         what a task holds
+cooperative   change files that a mapper opens in JOSM
+geojsonl      tasks as a file, also for those who upload by hand
+
+records       what is known of the server: the tables `maproulette_*`
+waiting       what waits in the outbox, with all that is needed to tell it
+wishes        what a task's status should be
+filling       new tasks
+upkeep        tasks kept true
+comparison    what is known, held against the server
+
+listening     what mappers said, each verdict once
+gate          a challenge that wastes people's time pauses itself
+caps          how many more tasks people can bear
+"""

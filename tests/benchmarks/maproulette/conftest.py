@@ -1,0 +1,13 @@
+"""A ledger, and a desk that publishes it into the fake server: those of the tests."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+TESTS = Path(__file__).parents[2]
+sys.path += [str(TESTS / "daemon"), str(TESTS / "daemon" / "publish" / "maproulette")]
+
+from claims import ledger, one_ledger  # noqa: E402
+
+__all__ = ["ledger", "one_ledger"]
