@@ -13,8 +13,6 @@ What the server makes of it, which decides what may be in it:
 
 from __future__ import annotations
 
-import hashlib
-import math
 import re
 from collections.abc import Iterable
 from typing import BinaryIO
@@ -22,7 +20,9 @@ from xml.sax.saxutils import quoteattr
 
 from daemon import __version__
 from daemon.discrepancies.model import Discrepancy, utc
-from daemon.publish.feed import ExportContext, area_m2, fact
+from daemon.publish.feed import ExportContext
+from daemon.publish.osmose.identity import subclass_of
+from daemon.publish.osmose.subtitle import subtitle
 from detectors.catalogue import Kind
 
 #: Version of what the classes mean.
@@ -60,12 +60,6 @@ def write(
     return count
 
 
-def subclass_of(key: str, salt: int = 0) -> int:
-    """63 bits that stand for a key: 0 .. 2**63 - 1."""
-    digest = hashlib.sha256(f"{key}#{salt}".encode() if salt else key.encode()).digest()
-    return int.from_bytes(digest[:8], "big") >> 1
-
-
 def _class(kind: Kind) -> str:
     topics = _quote(",".join(kind.topics))
     lines = [f'  <class id="{kind.number}" item="{kind.item}" level="{kind.level}" tag={topics}>']
@@ -91,22 +85,6 @@ def _error(discrepancy: Discrepancy, kind: Kind, used: set[tuple[int, int]]) -> 
         lines.append(f'   <{element} id="{int(number)}"/>')
     lines.append(f'   <text lang="en" value={_quote(subtitle(discrepancy))}/>')
     return "\n".join([*lines, "  </error>\n"])
-
-
-def subtitle(discrepancy: Discrepancy) -> str:
-    """One line about this instance, e.g. "Outline shifted 6.2 m, imagery 2025-06-14, confidence 0.93"."""
-    kind = discrepancy.kind
-    parts = []
-    if kind == "misplaced" and discrepancy.shift_m:
-        parts.append(f"Outline shifted {math.hypot(*discrepancy.shift_m):.1f} m")
-    else:
-        seen = {"missing": "Building footprint", "gone": "Mapped outline"}.get(kind, "Outline")
-        parts.append(f"{seen} of about {area_m2(discrepancy):.0f} m²")
-    imagery = [fact(discrepancy.evidence, name) for name in ("imagery", "acquired")]
-    if any(imagery):
-        parts.append(" ".join(["imagery", *(word for word in imagery if word)]))
-    parts.append(f"confidence {discrepancy.confidence:.2f}")
-    return ", ".join(parts)
 
 
 def _quote(text: str) -> str:
