@@ -36,6 +36,7 @@ from daemon.sections import (
     Schedule,
     Section,
     Tiling,
+    Web,
     permission_problems_of,
     server_of,
 )
@@ -57,11 +58,13 @@ __all__ = [
     "Schedule",
     "Section",
     "Tiling",
+    "Web",
     "load",
     "parse",
     "password",
     "read_secret",
     "render",
+    "secret",
     "server_of",
 ]
 
@@ -118,6 +121,7 @@ def parse(values: dict[str, Any], source: str, base: Path) -> Config:
                     update={"password_file": _below(base, config.database.password_file)}
                 ),
                 "osm": config.osm.model_copy(update={"password_file": _below(base, config.osm.password_file)}),
+                "web": config.web.model_copy(update={"token_file": _below(base, config.web.token_file)}),
                 "publish": config.publish.model_copy(update={"dir": _below(base, config.publish.dir)}),
                 "imagery": tuple(s.model_copy(update={"url": _local_url(base, s.url)}) for s in config.imagery),
             }
@@ -136,13 +140,25 @@ def password(knobs: Database | Osm, section: str = "database") -> str | None:
     Raises:
         ConfigError: the variable is unset, or the file is missing or readable by others.
     """
-    if knobs.password_env:
-        value = os.environ.get(knobs.password_env)
+    return secret(knobs.password_env, knobs.password_file, f"{section}.password")
+
+
+def secret(variable: str, path: Path | None, key: str) -> str | None:
+    """A secret from an environment variable or a file, None where neither is named.
+
+    Args:
+        key: what the knobs that name them begin with, for messages: <key>_env, <key>_file.
+
+    Raises:
+        ConfigError: the variable is unset, or the file is missing or readable by others.
+    """
+    if variable:
+        value = os.environ.get(variable)
         if value is None:
-            raise ConfigError(f"{section}.password_env", [f"environment variable {knobs.password_env} is not set"])
+            raise ConfigError(f"{key}_env", [f"environment variable {variable} is not set"])
         return value
-    if knobs.password_file:
-        return read_secret(knobs.password_file, f"{section}.password_file").strip()
+    if path:
+        return read_secret(path, f"{key}_file").strip()
     return None
 
 

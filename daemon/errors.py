@@ -32,7 +32,15 @@
     │   ├── TransitionIllegal           its state does not allow this step
     │   └── ClaimInvalid                a detector said something that cannot be kept
     ├── PublishError                10  a feed cannot be written where it should be
-    └── LeaseLost                   11  a worker was silent so long that its block was given away; worth another try
+    ├── LeaseLost                   11  a worker was silent so long that its block was given away; worth another try
+    └── WebError                    12  the server cannot serve, e.g. its port is taken
+        └── RequestRefused              what one request asks for is not given; the client is told why
+            ├── RequestInvalid              it makes no sense
+            ├── RequestTooLarge             it asks for, or brings, more than is allowed
+            ├── TokenWrong                  verdicts need a token, and it was not brought
+            ├── TooManyRequests             from one address
+            ├── NotHere                     there is no such thing, or no longer
+            └── NotNow                      it cannot be had at present; worth another try
 
     detectors.errors.ModelError     7   what the detectors raise by themselves; they know nothing of this package
 
@@ -185,4 +193,42 @@ class PublishError(MapgapError):
 
 class LeaseLost(MapgapError):
     exit_code = 11
+    transient = True
+
+
+class WebError(MapgapError):
+    exit_code = 12
+
+
+class RequestRefused(WebError):
+    pass
+
+
+class RequestInvalid(RequestRefused):
+    pass
+
+
+class RequestTooLarge(RequestRefused):
+    pass
+
+
+class TokenWrong(RequestRefused):
+    pass
+
+
+class TooManyRequests(RequestRefused):
+    """`retry_after`: seconds until another one is taken."""
+
+    transient = True
+
+    def __init__(self, message: str, retry_after: int):
+        super().__init__(message)
+        self.retry_after = retry_after
+
+
+class NotHere(RequestRefused):
+    pass
+
+
+class NotNow(RequestRefused):
     transient = True

@@ -8,8 +8,9 @@ from daemon.sections.publish import Publish, Reviews
 from daemon.sections.running import Log, Schedule
 from daemon.sections.section import Section
 from daemon.sections.state import Database
+from daemon.sections.web import Web
 
 __all__ = [
     "Area", "Bbox", "Client", "Config", "Database", "Detectors", "Imagery", "Log", "Osm", "Publish",
-    "Replication", "Reviews", "Schedule", "Section", "Tiling", "permission_problems_of", "server_of",
+    "Replication", "Reviews", "Schedule", "Section", "Tiling", "Web", "permission_problems_of", "server_of",
 ]

@@ -13,6 +13,7 @@ from daemon.sections.publish import Publish, Reviews
 from daemon.sections.running import Log, Schedule
 from daemon.sections.section import Section, knob
 from daemon.sections.state import Database
+from daemon.sections.web import Web
 
 
 class Config(Section):
@@ -29,6 +30,7 @@ class Config(Section):
     detectors: Detectors = Field(default_factory=Detectors)
     publish: Publish = Field(default_factory=Publish)
     reviews: Reviews = Field(default_factory=Reviews)
+    web: Web = Field(default_factory=Web)
     schedule: Schedule = Field(default_factory=Schedule)
     log: Log = Field(default_factory=Log)
 

@@ -1,0 +1,31 @@
+"""READ FIRST. The application: all its routes, in order.
+
+    /api/0.3/...    Osmose's API, as its clients know it
+    /api/v1/...     the own API
+    /metrics /healthz /readyz
+    /               says what this is
+"""
+
+from __future__ import annotations
+
+from fastapi import FastAPI
+
+from daemon import __version__
+from daemon.web.backend import Backend
+from daemon.web.door import Door
+from daemon.web.errors import name_failures
+
+
+def create_app(backend: Backend) -> FastAPI:
+    """The application over one backend; ready to be served, and to be called in a test."""
+    app = FastAPI(
+        title="mapgap",
+        version=__version__,
+        summary="Where OpenStreetMap and the ground disagree",
+        openapi_url="/api/v1/openapi.json",
+        docs_url=None,
+        redoc_url=None,
+    )
+    app.add_middleware(Door, web=backend.web)
+    name_failures(app)
+    return app

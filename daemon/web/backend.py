@@ -1,0 +1,87 @@
+"""What every route works with."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+
+from daemon.config import Config, Web, secret
+from daemon.current_map import CurrentMap, open_current_map
+from daemon.db import Database, connect_database, open_database
+from daemon.errors import ConfigError
+from daemon.publish.feed import ExportContext, ImageryCredit
+from daemon.web.guard import Guard
+from detectors.catalogue import Kind
+from detectors.registry import registry
+
+#: Characters; shorter ones can be guessed.
+SHORTEST_TOKEN = 16
+
+
+def utc_now() -> datetime:
+    return datetime.now(UTC)
+
+
+@dataclass(frozen=True, slots=True)
+class Backend:
+    """Safe to share between threads.
+
+    Attributes:
+        db: with a connection for each request that is worked on at a time, and statements that end with their request.
+        current_map: asked before a verdict is believed; knows the detectors, but no networks.
+        kinds: (detector, kind) -> what people are told of it.
+        guard: who may give verdicts.
+        clock: aware, UTC.
+    """
+
+    config: Config
+    db: Database
+    current_map: CurrentMap
+    guard: Guard
+    kinds: Mapping[tuple[str, str], Kind] = field(default_factory=lambda: registry().kinds())
+    clock: Callable[[], datetime] = utc_now
+
+    @property
+    def web(self) -> Web:
+        return self.config.web
+
+    @property
+    def context(self) -> ExportContext:
+        """Where an answer of now comes from, and whom it must name."""
+        credits = tuple(ImageryCredit(s.name, s.attribution, s.licence) for s in self.config.imagery)
+        return ExportContext(self.config.area.name, self.clock(), credits, self.kinds)
+
+
+def read_token(web: Web) -> str | None:
+    """What calls that change verdicts must bring; None where no token is configured.
+
+    Raises:
+        ConfigError: it cannot be had, or could be guessed.
+    """
+    token = secret(web.token_env, web.token_file, "web.token")
+    if token is not None and len(token) < SHORTEST_TOKEN:
+        key = "web.token_env" if web.token_env else "web.token_file"
+        raise ConfigError(key, [f"a token of less than {SHORTEST_TOKEN} characters; `openssl rand -hex 32` makes one"])
+    return token
+
+
+@contextmanager
+def open_backend(config: Config) -> Iterator[Backend]:
+    """What a server needs, for the length of the block; takes no lock, so that a daemon may work beside it.
+
+    Raises:
+        ConfigError: the token cannot be had, or the database or the area cannot be used as configured.
+        DatabaseError, StorageFull: as `open_database`.
+        ModelError: a detector cannot be made.
+    """
+    web = config.web
+    guard = Guard(read_token(web), web.verdicts_per_hour, web.open_verdicts)
+    hasty = config.database.model_copy(update={"pool": web.workers, "statement_timeout": web.timeout})
+    with (
+        open_database(config),
+        connect_database(config.model_copy(update={"database": hasty})) as db,
+        open_current_map(config) as current_map,
+    ):
+        yield Backend(config, db, current_map, guard)
