@@ -66,6 +66,7 @@ __all__ = [
     "render",
     "secret",
     "server_of",
+    "with_web",
 ]
 
 #: Name looked for in the current directory when the command line names no file.
@@ -128,6 +129,20 @@ def parse(values: dict[str, Any], source: str, base: Path) -> Config:
         )
     except RuntimeError as error:  # a path below ~somebody who has no home
         raise ConfigError(source, [f"a path begins with ~: {error}"]) from None
+
+
+def with_web(config: Config, *, host: str | None, port: int | None) -> Config:
+    """The same, but serving elsewhere; None: as configured.
+
+    Raises:
+        ConfigError: not there without a token.
+    """
+    given = {name: value for name, value in (("host", host), ("port", port)) if value is not None}
+    try:
+        web = Web.model_validate({**config.web.model_dump(), **given})
+    except ValidationError as error:
+        raise ConfigError("web", [_problem(one) for one in error.errors()]) from None
+    return config.model_copy(update={"web": web})
 
 
 def password(knobs: Database | Osm, section: str = "database") -> str | None:

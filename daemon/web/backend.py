@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 
 from daemon.config import Config, Web, secret
 from daemon.current_map import CurrentMap, open_current_map
 from daemon.db import Database, connect_database, open_database
 from daemon.errors import ConfigError
-from daemon.publish.feed import ExportContext, ImageryCredit
+from daemon.exporting import context_of
+from daemon.publish.feed import ExportContext
 from daemon.web.guard import Guard
 from detectors.catalogue import Kind
 from detectors.registry import registry
@@ -50,8 +52,7 @@ class Backend:
     @property
     def context(self) -> ExportContext:
         """Where an answer of now comes from, and whom it must name."""
-        credits = tuple(ImageryCredit(s.name, s.attribution, s.licence) for s in self.config.imagery)
-        return ExportContext(self.config.area.name, self.clock(), credits, self.kinds)
+        return replace(context_of(self.config), generated=self.clock(), kinds=self.kinds)
 
 
 def read_token(web: Web) -> str | None:
@@ -68,8 +69,11 @@ def read_token(web: Web) -> str | None:
 
 
 @contextmanager
-def open_backend(config: Config) -> Iterator[Backend]:
+def open_backend(config: Config, stop: threading.Event) -> Iterator[Backend]:
     """What a server needs, for the length of the block; takes no lock, so that a daemon may work beside it.
+
+    Args:
+        stop: ends what is fetched for an answer under way.
 
     Raises:
         ConfigError: the token cannot be had, or the database or the area cannot be used as configured.

@@ -1,0 +1,93 @@
+"""The server of mapgap as a test sees it: the real one, on a free port of 127.0.0.1, in a thread."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import closing, contextmanager
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import requests
+
+from daemon.config import parse
+from daemon.current_map import CurrentMap
+from daemon.db import Database
+from daemon.eyes import Interest, detectors_of
+from daemon.osm import open_store
+from daemon.web.backend import Backend, utc_now
+from daemon.web.guard import Guard
+from daemon.web.server import WebServer
+
+#: Seconds after which a test gives up on an answer.
+PATIENCE = 30.0
+
+
+def backend_of(
+    database: Database,
+    directory: Path,
+    *,
+    token: str | None = None,
+    clock: Callable[[], datetime] = utc_now,
+    sections: Mapping[str, Any] | None = None,
+    **web: Any,
+) -> Backend:
+    """A backend over a test's database.
+
+    Args:
+        directory: relative paths of the configuration are taken from it.
+        sections: of config.toml, beside [web].
+        web: knobs of [web].
+    """
+    values = {"data_dir": "data", "database": {"dsn": database.dsn}, **(sections or {}), "web": {"port": 0, **web}}
+    config = parse(values, "a test", directory)
+    detectors = detectors_of(config)
+    current_map = CurrentMap(open_store(config, Interest(detectors).selects), detectors)
+    guard = Guard(token, config.web.verdicts_per_hour, config.web.open_verdicts)
+    return Backend(config, database, current_map, guard, clock=clock)
+
+
+class Served:
+    """A server that runs; asks it what a test wants to know."""
+
+    def __init__(self, url: str, backend: Backend):
+        self.base = url
+        self.backend = backend
+        self._session = requests.Session()
+        self._session.trust_env = False
+
+    def get(self, path: str, **options: Any) -> requests.Response:
+        return self.ask("GET", path, **options)
+
+    def post(self, path: str, **options: Any) -> requests.Response:
+        return self.ask("POST", path, **options)
+
+    def ask(self, method: str, path: str, **options: Any) -> requests.Response:
+        """The answer to a path with its query, exactly as given; redirects are not followed."""
+        prepared = self._session.prepare_request(requests.Request(method, self.base, **options))
+        prepared.url = self.base + path
+        return self._session.send(prepared, timeout=PATIENCE, allow_redirects=False)
+
+    def json(self, path: str, **options: Any) -> Any:
+        answer = self.get(path, **options)
+        assert answer.status_code == 200, answer.text
+        return answer.json()
+
+    def close(self) -> None:
+        self._session.close()
+
+
+@contextmanager
+def serving(backend: Backend) -> Iterator[Served]:
+    """The server over a backend, for the length of the block."""
+    stop = threading.Event()
+    with closing(WebServer(backend)) as server:
+        thread = threading.Thread(target=server.run, args=(stop,), name="served")
+        thread.start()
+        try:
+            with closing(Served(server.url, backend)) as served:
+                yield served
+        finally:
+            stop.set()
+            thread.join()
