@@ -23,7 +23,7 @@ class Web(Section):
     host: str = knob(
         "127.0.0.1", "address to listen on; one that other machines reach is refused without a token", min_length=1
     )
-    port: int = knob(8585, "port to listen on; 0: any that is free, named in the log", ge=0, le=65535)
+    port: int = knob(8585, "port to listen on; 0: any that is free, named in the log", "TCP port", ge=0, le=65535)
     public_url: str = knob(
         "", "how the world reaches the server, e.g. https://mapgap.example.org; for links in feeds",
         pattern=r"^(https?://[^\s/?#@]+(/[^\s?#]*)?)?$",
@@ -54,8 +54,8 @@ class Web(Section):
         "seconds", gt=0,
     )
     keep_alive: float = knob(5.0, "an idle connection is closed after this", "seconds", gt=0)
-    connections: int = knob(200, "connections of clients at a time; further ones are told to come again", ge=4)
-    workers: int = knob(4, "requests that are worked on at a time, each with a connection to the database", ge=2, le=64)
+    connections: int = knob(200, "connections of clients at a time; further ones are told to come again", "connections", ge=4)
+    workers: int = knob(4, "worked on at a time, each with a connection to the database", "requests", ge=2, le=64)
 
     @model_validator(mode="after")
     def _guarded(self) -> Web:
