@@ -1,4 +1,4 @@
-"""HTTP for everything that mapgap reads from the network; `Fetcher` is all that the stages use of it.
+"""HTTP for everything that mapgap reads from the network or sends there; `Fetcher` is all that the stages use of it.
 
 fetcher   Fetcher: one request with its redirects and its further tries
 courtesy  manners towards one server: turns, rests, back-off, circuit breaker

@@ -1,4 +1,4 @@
-"""Fetcher: one request with its redirects and its further tries.
+"""Fetcher: one request with its redirects and its further tries; and one request of any method, for those who write.
 
 What comes from the network is taken for hostile: sizes are capped on the wire and after decoding, redirects are
 followed by hand and never from https to http nor into a private network, cookies and netrc are not used, and messages
@@ -138,12 +138,9 @@ class Fetcher:
             FetchError: whatever went wrong.
         """
 
-        def receive(response: requests.Response) -> bytes:
-            decode = decoder(response.headers.get("Content-Encoding", ""), max_bytes)
-            content = [decode(piece) for piece in pieces(response, max_bytes)]
-            return b"".join([*content, decode(b"")])
-
-        return self._persist(url, max_bytes, headers or {}, receive)
+        return self._persist(
+            url, lambda: self._follow(url, max_bytes, headers or {}, lambda response: _content(response, max_bytes))
+        )
 
     def download(
         self, url: str, path: Path | str, *, max_bytes: int, headers: Mapping[str, str] | None = None
@@ -165,22 +162,61 @@ class Fetcher:
                     file.write(piece)
             return b""
 
-        return self._persist(url, max_bytes, headers or {}, receive)
+        return self._persist(url, lambda: self._follow(url, max_bytes, headers or {}, receive))
+
+    def send(
+        self,
+        method: str,
+        url: str,
+        *,
+        max_bytes: int,
+        headers: Mapping[str, str] | None = None,
+        body: bytes | None = None,
+        timeout: float | None = None,
+        again: Callable[[Fetched], bool] | None = None,
+    ) -> Fetched:
+        """One request of any method: the answer whatever its status, its coding undone. No redirect is followed.
+
+        Args:
+            timeout: as for the Fetcher, for this request alone.
+            again: says of an answer whether another try may bring a better one. Without it there is but one try: the
+                request must not be carried out twice.
+
+        Raises:
+            FetchError: there was no whole answer; what was asked for may have been done all the same.
+        """
+        patient = self._timeout if timeout is None else timeout
+        answers: list[Fetched] = []
+
+        def once() -> Fetched:
+            limits = Patience(self._stop, patient, max_bytes)
+            with self._asking(url, headers or {}, limits, method, body) as response:
+                fetched = Fetched(response.status_code, response.headers, _content(response, max_bytes), shown(url))
+                answers.append(fetched)
+                if again is not None and again(fetched):
+                    raise self._error(url, response, self._server(url), transient=True)
+                return fetched
+
+        try:
+            return self._persist(url, once, 0 if again is None else self._retries)
+        except FetchError as error:
+            if error.status is None or not error.transient or not answers:
+                raise
+            return answers[-1]
 
     def close(self) -> None:
         """Close idle connections."""
         self._session.close()
 
-    def _persist(
-        self, url: str, max_bytes: int, headers: Mapping[str, str], receive: Callable[[requests.Response], bytes]
-    ) -> Fetched:
+    def _persist(self, url: str, once: Callable[[], Fetched], retries: int | None = None) -> Fetched:
+        """What `once` brings, tried again where that may help: `retries` times, by default as often as configured."""
         last: FetchError | None = None
-        for attempt in range(self._retries + 1):
+        for attempt in range((self._retries if retries is None else retries) + 1):
             if last is not None and not last.retry_after:
                 self._rest(backoff(attempt - 1), url)
             server = self._server(url)
             try:
-                return self._follow(url, max_bytes, headers, receive)
+                return once()
             except Resting as resting:
                 if last is not None:  # the reason that the server rests says more than that it does
                     break
@@ -221,8 +257,12 @@ class Fetcher:
         )
 
     @contextmanager
-    def _asking(self, url: str, headers: Mapping[str, str], limits: Patience) -> Iterator[requests.Response]:
+    def _asking(
+        self, url: str, headers: Mapping[str, str], limits: Patience, method: str = "", body: bytes | None = None
+    ) -> Iterator[requests.Response]:
         """The answer of one server to one request, its body still to be read, once its turn has come.
+
+        Without a method it is a GET, and an answer that is an error is raised.
 
         Raises:
             FetchError: no answer, an answer that is an error, or the body broke off while it was read.
@@ -233,39 +273,46 @@ class Fetcher:
             self._rest(server.turn(), url)
             limits.began = time.monotonic()
             try:
-                with patience(limits), self._send(url, headers) as response:
+                with patience(limits), self._send(method or "GET", url, headers, body, limits.timeout) as response:
                     status = response.status_code
                     unchanged = status == 304 and any(name.lower().startswith("if-") for name in headers)
-                    if not (200 <= status < 300 or unchanged or status in REDIRECTS):
+                    if not (method or 200 <= status < 300 or unchanged or status in REDIRECTS):
                         drain(response)
                         raise self._error(url, response, server)
                     yield response
-                    if status in REDIRECTS:
+                    if status in REDIRECTS and not method:
                         drain(response)
                 server.succeeded()
             except GaveUp as gave_up:
                 raise FetchError(f"{shown(url)}: {gave_up}", None, gave_up.transient) from None
             except (requests.RequestException, urllib3.exceptions.HTTPError, UnicodeError) as error:
-                reason, transient = explain(error, self._timeout)
+                reason, transient = explain(error, limits.timeout)
                 raise FetchError(f"{shown(url)}: {reason}", None, transient) from None
             except Unwanted as unwanted:
                 server.succeeded()
                 raise FetchError(f"{shown(url)}: {unwanted}", response.status_code) from None
 
-    def _send(self, url: str, headers: Mapping[str, str]) -> requests.Response:
+    def _send(
+        self, method: str, url: str, headers: Mapping[str, str], body: bytes | None, timeout: float
+    ) -> requests.Response:
         credentials = get_auth_from_url(url)
-        return self._session.get(
+        return self._session.request(
+            method,
             url,
+            data=body,
             headers=dict(headers),
             auth=credentials if any(credentials) else _no_netrc,
-            timeout=self._timeout,
+            timeout=timeout,
             stream=True,
             allow_redirects=False,
         )
 
-    def _error(self, url: str, response: requests.Response, server: Server) -> FetchError:
+    def _error(
+        self, url: str, response: requests.Response, server: Server, transient: bool | None = None
+    ) -> FetchError:
         status = response.status_code
-        transient = status in TRANSIENT_STATUSES or 500 <= status < 600
+        if transient is None:
+            transient = status in TRANSIENT_STATUSES or 500 <= status < 600
         wait = retry_after(response.headers.get("Retry-After")) if transient else None
         if wait:
             server.rest(wait)
@@ -303,6 +350,13 @@ class _Session(requests.Session):
 
     def get_redirect_target(self, resp: requests.Response) -> None:
         return None
+
+
+def _content(response: requests.Response, max_bytes: int) -> bytes:
+    """The body with its coding undone, at most `max_bytes` before and after."""
+    decode = decoder(response.headers.get("Content-Encoding", ""), max_bytes)
+    content = [decode(piece) for piece in pieces(response, max_bytes)]
+    return b"".join([*content, decode(b"")])
 
 
 def _origin(url: str) -> str:
