@@ -30,6 +30,7 @@ from daemon.sections import (
     Imagery,
     Log,
     Osm,
+    Osmose,
     Publish,
     Replication,
     Reviews,
@@ -52,6 +53,7 @@ __all__ = [
     "Imagery",
     "Log",
     "Osm",
+    "Osmose",
     "Publish",
     "Replication",
     "Reviews",
@@ -122,6 +124,7 @@ def parse(values: dict[str, Any], source: str, base: Path) -> Config:
                     update={"password_file": _below(base, config.database.password_file)}
                 ),
                 "osm": config.osm.model_copy(update={"password_file": _below(base, config.osm.password_file)}),
+                "osmose": config.osmose.model_copy(update={"code_file": _below(base, config.osmose.code_file)}),
                 "web": config.web.model_copy(update={"token_file": _below(base, config.web.token_file)}),
                 "publish": config.publish.model_copy(update={"dir": _below(base, config.publish.dir)}),
                 "imagery": tuple(s.model_copy(update={"url": _local_url(base, s.url)}) for s in config.imagery),

@@ -32,6 +32,9 @@
     │   ├── TransitionIllegal           its state does not allow this step
     │   └── ClaimInvalid                a detector said something that cannot be kept
     ├── PublishError                10  a feed cannot be written where it should be
+    │   ├── FrontendUnavailable         Osmose: time-out, 5xx, connection refused; worth another try
+    │   ├── FrontendRefused             Osmose: no such source, or another code; or it is no frontend at all
+    │   └── DocumentRefused             Osmose: what was sent could not be merged; nothing of it was
     ├── LeaseLost                   11  a worker was silent so long that its block was given away; worth another try
     └── WebError                    12  the server cannot serve, e.g. its port is taken
         └── RequestRefused              what one request asks for is not given; the client is told why
@@ -189,6 +192,24 @@ class ClaimInvalid(DiscrepancyError):
 
 class PublishError(MapgapError):
     exit_code = 10
+
+
+class FrontendUnavailable(PublishError):
+    """`retry_after`: seconds after which to ask again, where the frontend said so."""
+
+    transient = True
+
+    def __init__(self, message: str, retry_after: float | None = None):
+        super().__init__(message)
+        self.retry_after = retry_after
+
+
+class FrontendRefused(PublishError):
+    pass
+
+
+class DocumentRefused(PublishError):
+    pass
 
 
 class LeaseLost(MapgapError):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 from pydantic import Field, model_validator
@@ -9,6 +10,7 @@ from pydantic import Field, model_validator
 from daemon.sections.detectors import Detectors
 from daemon.sections.ground import Client, Imagery, Tiling, permission_problems_of
 from daemon.sections.osm import Area, Osm, Replication
+from daemon.sections.osmose import Osmose
 from daemon.sections.publish import Publish, Reviews
 from daemon.sections.running import Log, Schedule
 from daemon.sections.section import Section, knob
@@ -30,6 +32,7 @@ class Config(Section):
     detectors: Detectors = Field(default_factory=Detectors)
     publish: Publish = Field(default_factory=Publish)
     reviews: Reviews = Field(default_factory=Reviews)
+    osmose: Osmose = Field(default_factory=Osmose)
     web: Web = Field(default_factory=Web)
     schedule: Schedule = Field(default_factory=Schedule)
     log: Log = Field(default_factory=Log)
@@ -41,7 +44,17 @@ class Config(Section):
         names = [source.name for source in self.imagery]
         for name in sorted({n for n in names if names.count(n) > 1}):
             raise ValueError(f"imagery: two sources are called {name!r}; names must differ")
+        if self.osmose.url and not re.fullmatch(r"[a-z][a-z_]*", self.osmose_country):
+            raise ValueError(
+                f"osmose.country: area.name {self.area.name!r} will not do, as a frontend finds only names of a-z and _; "
+                "give one"
+            )
         return self
+
+    @property
+    def osmose_country(self) -> str:
+        """What the names of the sources at an Osmose frontend begin with."""
+        return self.osmose.country or self.area.name
 
     def permission_problems(self) -> list[str]:
         """Imagery that must not be used: a line for each missing licence, attribution or permission."""
