@@ -11,9 +11,11 @@ from __future__ import annotations
 from fastapi import FastAPI
 
 from daemon import __version__
+from daemon.web.api import api_router
 from daemon.web.backend import Backend
 from daemon.web.door import Door
 from daemon.web.errors import name_failures
+from daemon.web.pictures import Pictures
 
 
 def create_app(backend: Backend) -> FastAPI:
@@ -26,6 +28,9 @@ def create_app(backend: Backend) -> FastAPI:
         docs_url=None,
         redoc_url=None,
     )
+    app.state.backend = backend
+    app.state.pictures = Pictures(backend)
+    app.include_router(api_router())
     app.add_middleware(Door, web=backend.web)
     name_failures(app)
     return app

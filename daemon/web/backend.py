@@ -2,22 +2,32 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import closing, contextmanager, nullcontext
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
+from typing import Annotated
+
+from fastapi import Depends
+from starlette.requests import Request
 
 from daemon.config import Config, Web, secret
 from daemon.current_map import CurrentMap, open_current_map
 from daemon.db import Database, connect_database, open_database
-from daemon.errors import ConfigError
+from daemon.errors import ConfigError, MapgapError
 from daemon.exporting import context_of
+from daemon.imagery import Imagery
 from daemon.publish.feed import ExportContext
 from daemon.web.guard import Guard
 from detectors.catalogue import Kind
 from detectors.registry import registry
 
+log = logging.getLogger(__name__)
+
+#: How much of client.rate pictures may use beside the daemon.
+SHARE_OF_RATE = 0.25
 #: Characters; shorter ones can be guessed.
 SHORTEST_TOKEN = 16
 
@@ -35,6 +45,7 @@ class Backend:
         current_map: asked before a verdict is believed; knows the detectors, but no networks.
         kinds: (detector, kind) -> what people are told of it.
         guard: who may give verdicts.
+    imagery: for pictures, asked less than the daemon asks; None: none can be used as configured.
         clock: aware, UTC.
     """
 
@@ -42,6 +53,7 @@ class Backend:
     db: Database
     current_map: CurrentMap
     guard: Guard
+    imagery: Imagery | None = None
     kinds: Mapping[tuple[str, str], Kind] = field(default_factory=lambda: registry().kinds())
     clock: Callable[[], datetime] = utc_now
 
@@ -68,6 +80,15 @@ def read_token(web: Web) -> str | None:
     return token
 
 
+async def backend_of(request: Request) -> Backend:
+    """That of the application which a request came to."""
+    return request.app.state.backend
+
+
+#: A parameter of a route.
+BackendOf = Annotated[Backend, Depends(backend_of)]
+
+
 @contextmanager
 def open_backend(config: Config, stop: threading.Event) -> Iterator[Backend]:
     """What a server needs, for the length of the block; takes no lock, so that a daemon may work beside it.
@@ -88,4 +109,20 @@ def open_backend(config: Config, stop: threading.Event) -> Iterator[Backend]:
         connect_database(config.model_copy(update={"database": hasty})) as db,
         open_current_map(config) as current_map,
     ):
-        yield Backend(config, db, current_map, guard)
+        imagery = open_imagery(config, stop)
+        with closing(imagery) if imagery else nullcontext():
+            yield Backend(config, db, current_map, guard, imagery)
+
+
+def open_imagery(config: Config, stop: threading.Event) -> Imagery | None:
+    """The sources as the daemon has them, asked a part as often; what a picture needs was mostly fetched before."""
+    client = config.client
+    modest = client.model_copy(update={
+        "rate": client.rate * SHARE_OF_RATE, "connections": 1, "retries": 0,
+        "timeout": min(client.timeout, config.web.picture_timeout),
+    })
+    try:
+        return Imagery.open(config.model_copy(update={"client": modest}), stop) if config.imagery else None
+    except MapgapError as error:
+        log.warning("pictures cannot be drawn: %s", error)
+        return None

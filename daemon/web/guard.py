@@ -88,11 +88,16 @@ class Guard:
             raise TokenWrong("reviews are not taken here: no token is configured (web.token_env, web.token_file)")
         self._check_token(authorization)
 
-    def _check_token(self, authorization: str | None) -> None:
+    def knows(self, authorization: str | None) -> bool:
+        """Whether the token was brought; without a configured one nobody brings it."""
         scheme, _, brought = (authorization or "").partition(" ")
-        expected = self._token or ""
+        if self._token is None or scheme.lower() != "bearer":
+            return False
         # Compared as bytes: compare_digest refuses text beyond ASCII.
-        if scheme.lower() != "bearer" or not hmac.compare_digest(brought.strip().encode(), expected.encode()):
+        return hmac.compare_digest(brought.strip().encode(), self._token.encode())
+
+    def _check_token(self, authorization: str | None) -> None:
+        if not self.knows(authorization):
             raise TokenWrong("the header `Authorization: Bearer TOKEN` is missing, or its token is another")
 
     def _count(self, address: str) -> None:

@@ -49,8 +49,9 @@ class WebServer:
     def run(self, stop: threading.Event) -> None:
         """Serve until `stop` is set, and end what is under way; within schedule.grace."""
         web, grace = self._backend.web, self._backend.config.schedule.grace * GRACE
+        app = create_app(self._backend)
         settings = uvicorn.Config(
-            create_app(self._backend),
+            app,
             http=patient_protocol(web.timeout),
             ws="none",
             loop="asyncio",
@@ -66,7 +67,10 @@ class WebServer:
             h11_max_incomplete_event_size=web.max_head,
         )
         log.info("serving at %s", self.url)
-        _Uvicorn(settings, stop, self._backend).run([self._socket])
+        try:
+            _Uvicorn(settings, stop, self._backend).run([self._socket])
+        finally:
+            app.state.pictures.close()
 
     def close(self) -> None:
         """Let go of the address; `run` has done so."""
