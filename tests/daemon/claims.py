@@ -119,7 +119,7 @@ class Ledger:
 
     def clear(self) -> None:
         with self.cursor() as cursor:
-            cursor.execute("TRUNCATE outbox, channel, review, discrepancy_history, discrepancy")
+            cursor.execute("TRUNCATE outbox, channel, review, discrepancy_history, discrepancy CASCADE")
 
 
 @pytest.fixture(scope="session")
