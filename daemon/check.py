@@ -6,6 +6,7 @@ import errno
 import math
 import shutil
 import tempfile
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from dataclasses import dataclass
@@ -19,6 +20,7 @@ from daemon.eyes import open_eyes
 from daemon.fetch import shown
 from daemon.imagery import Imagery
 from daemon.osm import AreaOfInterest, Origin, Osm2pgsqlStore, OsmStore
+from daemon.publish.osmose.channel import open_frontend
 from daemon.replication import ReplicationSource
 from daemon.tiling.grid import ground_sample_distance
 from detectors.errors import BundleMismatch, ModelError
@@ -53,6 +55,7 @@ def check(config: Config, extract: Path | None = None) -> Iterator[Finding]:
         ("replication", _replication),
         *([("extract", partial(_extract, extract))] if extract else []),
         *([("osm2pgsql", _osm2pgsql)] if config.osm.source == "osm2pgsql" else []),
+        *([("osmose", _osmose)] if config.osmose.url else []),
         ("imagery", _imagery),
         ("model", _model),
     )
@@ -117,6 +120,22 @@ def _extract(path: Path, config: Config) -> str:
 def _osm2pgsql(config: Config) -> str:
     with closing(Osm2pgsqlStore(config, None, lambda tags: False)) as store:
         return store.describe()
+
+
+def _osmose(config: Config) -> str:
+    knobs = config.osmose
+    has_code = bool(knobs.code_env or knobs.code_file)
+    with open_frontend(config, threading.Event(), with_code=has_code) as frontend:
+        status = frontend.status(config.osmose_country)
+    last = f"last took something of it {status.timestamp:%Y-%m-%d %H:%M} UTC" if status else "never took anything of it"
+    mode = "enabled" if knobs.enabled else "not enabled"
+    notes = [
+        *(["no code is named: nothing can be sent"] if not has_code else []),
+        *(["dry_run: nothing will be sent"] if knobs.dry_run else []),
+        *(["the code goes unencrypted"] if has_code and knobs.url.startswith("http:") else []),
+    ]
+    place = f"analyser {knobs.analyser}, country {config.osmose_country}"
+    return "; ".join([f"{mode}; {shown(knobs.url)}, {place}: the frontend answers, and {last}", *notes])
 
 
 def _imagery(config: Config) -> str:

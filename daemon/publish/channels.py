@@ -9,6 +9,7 @@ from typing import Protocol
 from daemon.config import Config
 from daemon.current_map import CurrentMap
 from daemon.db import Database
+from daemon.publish.osmose.channel import open_osmose
 
 
 class Channel(Protocol):
@@ -35,4 +36,7 @@ def open_channels(
     Raises:
         ConfigError: one is not configured as it must be.
     """
-    return []
+    channels: list[Channel] = []
+    if config.osmose.enabled:
+        channels.append(resources.enter_context(open_osmose(config, db, stop)))
+    return channels

@@ -46,7 +46,7 @@ class Config(Section):
             raise ValueError(f"imagery: two sources are called {name!r}; names must differ")
         if self.osmose.url and not re.fullmatch(r"[a-z][a-z_]*", self.osmose_country):
             raise ValueError(
-                f"osmose.country: area.name {self.area.name!r} will not do, as a frontend finds only names of a-z and _; "
+                f"osmose.country: a frontend finds only names of a-z and _, and area.name {self.area.name!r} is none; "
                 "give one"
             )
         return self

@@ -21,7 +21,7 @@ class Osmose(Section):
         "", "the frontend, e.g. https://osmose.example.org; /control/send-update lies below it",
         pattern=r"^(https?://[^\s/?#@]+(/[^\s?#]*)?)?$",
     )
-    analyser: str = knob("mapgap", "name of the analyser that the frontend knows the sources by", pattern=r"^[a-z0-9_]+$")
+    analyser: str = knob("mapgap", "the analyser that the frontend knows the sources by", pattern=r"^[a-z0-9_]+$")
     country: str = knob(
         "", 'what the sources\' "countries" begin with, in a-z and _; "": area.name', pattern=r"^([a-z][a-z_]*)?$"
     )
@@ -44,9 +44,11 @@ class Osmose(Section):
         30.0, "a source without news is sent again after this; a frontend hides it after three months", "days", gt=0,
         le=HIDDEN_AFTER,
     )
-    timeout: float = knob(180.0, "patience with the frontend, which takes seconds for thousands of issues", "seconds", gt=0)
-    source: str = knob("", "web page of whoever runs this, shown with each class", pattern=r"^(https?://\S+)?$")
-    resource: str = knob("", "web page of the imagery or of the data, shown with each class", pattern=r"^(https?://\S+)?$")
+    timeout: float = knob(
+        180.0, "patience with the frontend, which takes seconds for thousands of issues", "seconds", gt=0
+    )
+    source: str = knob("", "web page of whoever runs this; shown with each class", pattern=r"^(https?://\S+)?$")
+    resource: str = knob("", "web page of the imagery or the data; shown with each class", pattern=r"^(https?://\S+)?$")
     dry_run: bool = knob(False, "say what would be sent, send nothing")
 
     @model_validator(mode="after")

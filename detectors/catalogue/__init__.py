@@ -127,8 +127,9 @@ def _wording(where: str, language: str, texts: Any) -> Wording:
     if not _LANGUAGE.fullmatch(language) or not isinstance(texts, dict):
         raise PluginInvalid(f"{where}: unknown key; languages are written en, pt_BR")
     names = {"title", "detail", "fix", "trap", "instruction"}
-    if not names <= texts.keys() <= names | {"example", "subtitle"} or not all(isinstance(t, str) for t in texts.values()):
-        raise PluginInvalid(f"{where}: expected the texts {', '.join(sorted(names))}, and example and subtitle where there are such")
+    more = {"example", "subtitle"}
+    if not names <= texts.keys() <= names | more or not all(isinstance(t, str) for t in texts.values()):
+        raise PluginInvalid(f"{where}: expected the texts {', '.join(sorted(names))}; may be: {', '.join(sorted(more))}")
     if any(not texts[name].strip() for name in names):
         raise PluginInvalid(f"{where}: a text is empty")
     if "{" in texts.get("subtitle", "").replace("{area}", "").replace("{shift}", ""):

@@ -61,18 +61,21 @@ SELECT key, country FROM osmose_place WHERE key = ANY(%(keys)s::text[]);
 
 -- name: due_osmose_sources
 -- The sources to look at, those of the smallest regions first: what was divided is emptied when its parts are there.
-SELECT country, not_before > %(now)s FROM osmose_source
+SELECT country, not_before, attempts, error FROM osmose_source
 WHERE country = ANY(%(countries)s::text[]) OR due OR sent IS DISTINCT FROM taken OR taken < %(stale)s OR %(all)s
    OR taken IS NOT NULL AND %(classes)s::text[] IS DISTINCT FROM (
         SELECT array_agg(declaration ORDER BY class) FROM osmose_class AS c WHERE c.country = osmose_source.country)
 ORDER BY length(region) DESC, country;
 
 -- name: osmose_parts_wait
--- Whether a part of a divided region was not taken yet, so that the whole has still to stand for it.
+-- Whether a part of a divided region has something to say and was not taken yet, so that the whole has still to stand.
 SELECT EXISTS (
     SELECT 1 FROM osmose_source AS s
     WHERE s.region LIKE %(region)s || '_%%' AND s.taken IS NULL AND NOT s.divided
-      AND EXISTS (SELECT 1 FROM osmose_place AS p WHERE p.country = s.country)
+      AND EXISTS (
+        SELECT 1 FROM osmose_place AS p JOIN discrepancy AS d ON d.key = p.key
+        WHERE p.country = s.country AND d.state = 'published' AND d.detector = ANY(%(detectors)s::text[])
+          AND (d.hidden_until IS NULL OR d.hidden_until <= %(shown_at)s))
 );
 
 -- name: osmose_classes
@@ -90,6 +93,10 @@ WHERE p.country = %(country)s AND r.state = 'published'
   AND (r.hidden_until IS NULL OR r.hidden_until <= %(shown_at)s)
   AND r.detector = ANY(%(detectors)s::text[])
 ORDER BY r.key;
+
+-- name: found_osmose
+-- The frontend has a document of a source that nothing is known of here.
+UPDATE osmose_source SET sent = %(sent)s WHERE country = %(country)s AND sent IS NULL;
 
 -- name: send_osmose
 -- Note a document before it goes out: whatever happens then, the frontend may have it.

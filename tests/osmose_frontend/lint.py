@@ -1,4 +1,4 @@
-"""All that an analyser file must be, whether or not a frontend would notice; what it refuses is said in the assertion."""
+"""All that an analyser file must be, whether or not a frontend would notice."""
 
 from __future__ import annotations
 

@@ -66,9 +66,8 @@ def write(
 
 def opening(block: Block, timestamp: datetime) -> bytes:
     """How a document with one block begins; ValueError for a time without zone."""
-    return _HEAD + _encode(
-        f' <{block} timestamp="{utc(timestamp)}" analyser_version="{ANALYSER_VERSION}" version="mapgap-{__version__}">\n'
-    )
+    versions = f'analyser_version="{ANALYSER_VERSION}" version="mapgap-{__version__}"'
+    return _HEAD + _encode(f' <{block} timestamp="{utc(timestamp)}" {versions}>\n')
 
 
 def closing(block: Block) -> bytes:
