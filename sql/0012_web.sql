@@ -25,25 +25,23 @@ BEGIN
 END
 $$;
 
--- uuid: the name of a discrepancy as Osmose's clients know it. Made of the key alone, so it stays and is never used again.
+-- uuid: the name of a discrepancy for Osmose's clients. Made of the key alone, so it stays, and is never used again.
 ALTER TABLE discrepancy
-    ADD COLUMN uuid uuid NOT NULL GENERATED ALWAYS AS (encode(substring(sha256(key::bytea) for 16), 'hex')::uuid) STORED,
+    ADD COLUMN uuid uuid NOT NULL
+        GENERATED ALWAYS AS (encode(substring(sha256(key::bytea) for 16), 'hex')::uuid) STORED,
     ADD COLUMN place bigint NOT NULL GENERATED ALWAYS AS (place_of(lon, lat)) STORED;
 CREATE UNIQUE INDEX discrepancy_uuid ON discrepancy (uuid);
 
--- What each status of Osmose's API holds. Who reads with a fixed status gets the one branch and its index.
+-- What each status of Osmose's API holds; who asks by "CASE 'open' WHEN 'open' THEN is_open ..." gets its index.
 --   open   shown to people; what a person called done is not, until the map bears it out or its time is over
 --   done   said to be done, and not borne out yet; or gone from the map's errors by itself
 --   false  no error, a person said
 CREATE VIEW feed AS
-    SELECT 'open' AS status, place, uuid, key, lon, lat, detector, kind, osm, updated AS dated
-    FROM discrepancy WHERE state = 'published' AND hidden_until IS NULL
-    UNION ALL
-    SELECT 'done', place, uuid, key, lon, lat, detector, kind, osm, coalesce(closed, updated)
-    FROM discrepancy WHERE hidden_until IS NOT NULL OR closed_as = 'fixed'
-    UNION ALL
-    SELECT 'false', place, uuid, key, lon, lat, detector, kind, osm, closed
-    FROM discrepancy WHERE closed_as = 'false_positive';
+    SELECT place, uuid, key, lon, lat, detector, kind, osm, coalesce(closed, updated) AS dated,
+           state = 'published' AND hidden_until IS NULL AS is_open,
+           hidden_until IS NOT NULL OR closed_as = 'fixed' AS is_done,
+           closed_as = 'false_positive' AS is_false
+    FROM discrepancy;
 
 -- The first answers lists, tiles, heat and counts without the table; its order is the order of all lists.
 CREATE UNIQUE INDEX discrepancy_feed ON discrepancy (place, uuid) INCLUDE (lon, lat, detector, kind, key)
