@@ -54,7 +54,9 @@ class Web(Section):
         "seconds", gt=0,
     )
     keep_alive: float = knob(5.0, "an idle connection is closed after this", "seconds", gt=0)
-    connections: int = knob(200, "connections of clients at a time; further ones are told to come again", "connections", ge=4)
+    connections: int = knob(
+        200, "connections of clients at a time; further ones are told to come again", "connections", ge=4
+    )
     workers: int = knob(4, "worked on at a time, each with a connection to the database", "requests", ge=2, le=64)
 
     @model_validator(mode="after")

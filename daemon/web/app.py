@@ -11,10 +11,13 @@ from __future__ import annotations
 from fastapi import FastAPI
 
 from daemon import __version__
+from daemon.web import health, home
 from daemon.web.api import api_router
 from daemon.web.backend import Backend
 from daemon.web.door import Door
 from daemon.web.errors import name_failures
+from daemon.web.metrics import Metrics
+from daemon.web.osmose import osmose_router
 from daemon.web.pictures import Pictures
 
 
@@ -30,7 +33,11 @@ def create_app(backend: Backend) -> FastAPI:
     )
     app.state.backend = backend
     app.state.pictures = Pictures(backend)
+    app.state.metrics = Metrics(backend)
+    app.include_router(osmose_router(backend))
     app.include_router(api_router())
+    app.include_router(health.router)
+    app.include_router(home.router)
     app.add_middleware(Door, web=backend.web)
     name_failures(app)
     return app
