@@ -60,8 +60,13 @@ class Desk:
         return asked.read(self.kinds, self.country, request.headers.get("accept-language"))
 
     @contextmanager
-    def fresh(self, request: Request, wanted: Wanted | None = None) -> Iterator[tuple[Cursor, Answer]]:
+    def fresh(
+        self, request: Request, wanted: Wanted | None = None, *, of_map: bool = False
+    ) -> Iterator[tuple[Cursor, Answer]]:
         """A snapshot of the ledger to answer from, unless the client has its answer already.
+
+        Args:
+            of_map: the answer depends on the map as well, so that an unchanged ledger does not mean that it is the same.
 
         Raises:
             HTTPException: 304.
@@ -72,10 +77,10 @@ class Desk:
         scope = f"{request.url.path}?{request.url.query} {','.join(languages)}"
         with snapshot(self.backend.db) as cursor:
             sequence = sequence_of(cursor)
-            known = self.freshness.has(request.headers, scope, sequence)
+            known = None if of_map else self.freshness.has(request.headers, scope, sequence)
             if known is not None:
                 raise HTTPException(304, headers=known)
-            yield cursor, Answer(self.freshness, request, scope, sequence)
+            yield cursor, Answer(self.freshness, request, scope, sequence, of_map)
 
     def letterhead(self, request: Request, wanted: Wanted) -> Letterhead:
         context = self.backend.context
@@ -97,10 +102,11 @@ class Answer:
     request: Request
     scope: str
     sequence: int
+    of_map: bool = False
 
     def headers(self, body: bytes | None = None) -> dict[str, str]:
         return {
-            **self.freshness.headers(self.scope, self.sequence, body), "Cache-Control": "no-cache", "Link": LICENCE,
+            **self.freshness.headers(self.scope, self.sequence, body, dated=not self.of_map), "Cache-Control": "no-cache", "Link": LICENCE,
             SEQUENCE: str(self.sequence), "Access-Control-Expose-Headers": _EXPOSED,
         }
 

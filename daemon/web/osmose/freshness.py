@@ -38,7 +38,9 @@ class Freshness:
         self._sequence = -1
         self._since = datetime.fromtimestamp(0, UTC)
 
-    def headers(self, scope: str, sequence: int, body: bytes | None = None) -> dict[str, str]:
+    def headers(
+        self, scope: str, sequence: int, body: bytes | None = None, *, dated: bool = True
+    ) -> dict[str, str]:
         """What goes with an answer; `body` where it is at hand.
 
         A second in which the ledger changed may see it change again: only when it is over, it is told as a date.
@@ -46,11 +48,12 @@ class Freshness:
         Args:
             scope: what is asked for, in which language.
             sequence: line of the ledger's history that the answer knows.
+            dated: the answer depends on nothing but the ledger.
         """
         since, now = self._see(sequence), self._clock().replace(microsecond=0)
         said = "" if body is None else f"-{_digest(body)}"
-        dated = {"Last-Modified": format_datetime(since, usegmt=True)} if since < now else {}
-        return {"ETag": f'W/"{self._name(scope)}-{sequence}{said}"', "Vary": "Accept-Language", **dated}
+        date = {"Last-Modified": format_datetime(since, usegmt=True)} if dated and since < now else {}
+        return {"ETag": f'W/"{self._name(scope)}-{sequence}{said}"', "Vary": "Accept-Language", **date}
 
     def has(self, headers: Mapping[str, str], scope: str, sequence: int) -> dict[str, str] | None:
         """What to answer 304 with, where nothing at all happened since the client got its answer; else None."""

@@ -46,7 +46,7 @@ def add_issue(router: APIRouter, desk: Desk) -> None:
     def issue(request: Request, uuid: UUID, langs: Langs = None) -> Response:
         """All that is known of it, with the object it is about as it is on the map now."""
         languages = languages_of(langs, request.headers.get("accept-language"))
-        with desk.fresh(request) as (cursor, answer):
+        with desk.fresh(request, of_map=True) as (cursor, answer):
             found, _ = _find(desk, cursor, uuid)
             body = encode_json(one(found, desk.kinds, languages, _feature(desk, cursor, found)))
         return answer.of(body)
@@ -121,7 +121,7 @@ def _feature(desk: Desk, cursor: Cursor, issue: Issue) -> Any:
 
 
 def _fresh_elems(desk: Desk, request: Request, uuid: UUID, number: int | None) -> Response:
-    with desk.fresh(request) as (cursor, answer):
+    with desk.fresh(request, of_map=True) as (cursor, answer):
         found, _ = _find(desk, cursor, uuid)
         feature = _feature(desk, cursor, found)
     if number is not None and number >= len(fixes_of(found.discrepancy) or []):
