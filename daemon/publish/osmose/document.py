@@ -163,7 +163,7 @@ def _change(document: Document, concerned: set[int], had: Mapping[str, Issue]) -
 
 
 def _spool() -> BinaryIO:
-    return tempfile.SpooledTemporaryFile(IN_MEMORY)  # type: ignore[return-value]  # noqa: SIM115  closed with its document
+    return tempfile.SpooledTemporaryFile(IN_MEMORY)  # type: ignore[return-value]
 
 
 @dataclass(slots=True)
