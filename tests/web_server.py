@@ -10,13 +10,15 @@ from pathlib import Path
 from typing import Any
 
 import requests
+from fastapi import FastAPI
+from starlette.types import ASGIApp
 
 from daemon.config import parse
 from daemon.current_map import CurrentMap
 from daemon.db import Database
 from daemon.eyes import Interest, detectors_of
 from daemon.osm import open_store
-from daemon.web.backend import Backend, utc_now
+from daemon.web.backend import Backend, open_imagery, utc_now
 from daemon.web.guard import Guard
 from daemon.web.server import WebServer
 
@@ -45,7 +47,7 @@ def backend_of(
     detectors = detectors_of(config)
     current_map = CurrentMap(open_store(config, Interest(detectors).selects), detectors)
     guard = Guard(token, config.web.verdicts_per_hour, config.web.open_verdicts)
-    return Backend(config, database, current_map, guard, clock=clock)
+    return Backend(config, database, current_map, guard, open_imagery(config, threading.Event()), clock=clock)
 
 
 class Served:
@@ -79,10 +81,14 @@ class Served:
 
 
 @contextmanager
-def serving(backend: Backend) -> Iterator[Served]:
-    """The server over a backend, for the length of the block."""
+def serving(backend: Backend, wrap: Callable[[FastAPI], ASGIApp] = lambda app: app) -> Iterator[Served]:
+    """The server over a backend, for the length of the block.
+
+    Args:
+        wrap: what is to be served in place of the application.
+    """
     stop = threading.Event()
-    with closing(WebServer(backend)) as server:
+    with closing(WebServer(backend, wrap)) as server:
         thread = threading.Thread(target=server.run, args=(stop,), name="served")
         thread.start()
         try:
@@ -91,3 +97,5 @@ def serving(backend: Backend) -> Iterator[Served]:
         finally:
             stop.set()
             thread.join()
+            if backend.imagery:
+                backend.imagery.close()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hmac
+import ipaddress
 import math
 import threading
 import time
@@ -101,6 +102,15 @@ class Guard:
             raise TokenWrong("the header `Authorization: Bearer TOKEN` is missing, or its token is another")
 
     def _count(self, address: str) -> None:
-        wait = self.allowance.take(address)
+        wait = self.allowance.take(_neighbourhood(address))
         if wait:
             raise TooManyRequests("too many verdicts from this address; see Retry-After", math.ceil(wait))
+
+
+def _neighbourhood(address: str) -> str:
+    """The address; of IPv6 the network of 64 bits, all of which one client may have."""
+    try:
+        known = ipaddress.ip_address(address)
+    except ValueError:
+        return address
+    return address if known.version == 4 else str(ipaddress.ip_network((known, 64), strict=False))

@@ -7,9 +7,14 @@ byte, would hold its connection (and memory) for as long as it likes.
 from __future__ import annotations
 
 import asyncio
+import socket
+import struct
 from typing import Any
 
 from uvicorn.protocols.http.h11_impl import H11Protocol
+
+#: SO_LINGER: on, for 0 seconds.
+AT_ONCE = struct.pack("ii", 1, 0)
 
 
 def patient_protocol(patience: float) -> type[H11Protocol]:
@@ -64,6 +69,9 @@ def patient_protocol(patience: float) -> type[H11Protocol]:
 
         def _drop(self) -> None:
             self._stop_waiting()
+            if self.transport.get_write_buffer_size():
+                # Reset, not finished: else the kernel would keep for the client what it does not take.
+                self.transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, AT_ONCE)
             self.transport.abort()
 
         def _stop_waiting(self) -> None:

@@ -11,6 +11,8 @@ from contextlib import closing
 
 import anyio.to_thread
 import uvicorn
+from fastapi import FastAPI
+from starlette.types import ASGIApp
 
 from daemon.config import Config, Web
 from daemon.errors import WebError
@@ -31,13 +33,15 @@ class WebServer:
 
     Args:
         backend: what the routes work with.
+        wrap: makes of the application what is served.
 
     Raises:
         WebError: the address cannot be listened on.
     """
 
-    def __init__(self, backend: Backend):
+    def __init__(self, backend: Backend, wrap: Callable[[FastAPI], ASGIApp] = lambda app: app):
         self._backend = backend
+        self._wrap = wrap
         self._socket = _listen(backend.web)
 
     @property
@@ -51,7 +55,7 @@ class WebServer:
         web, grace = self._backend.web, self._backend.config.schedule.grace * GRACE
         app = create_app(self._backend)
         settings = uvicorn.Config(
-            app,
+            self._wrap(app),
             http=patient_protocol(web.timeout),
             ws="none",
             loop="asyncio",
