@@ -20,7 +20,7 @@ from daemon.reviews import record_review
 PLACES = [(east, north) for east in (20, 60, 100) for north in (20, 60)]
 MAKE = (
     lambda place, n: missing(house(*place)),
-    lambda place, n: gone(house(*place), f"way/{n % 2 + 1}"),
+    lambda place, n: gone(house(*place), f"way/{n + 100}"),
     lambda place, n: misplaced(house(*place), f"relation/{n}"),
 )
 
@@ -58,7 +58,10 @@ class History:
     def _open(self, n: int) -> None:
         if n not in self.keys:
             claim = MAKE[n % 3](PLACES[n // 3], n)
-            (self.keys[n],) = self.rig.ledger.open(claim, now=self.rig.now)
+            (key,) = self.rig.ledger.open(claim, now=self.rig.now)
+            self.keys[n] = key
+            if claim.kind == "gone":  # several about one element
+                self.rig.ledger.all("UPDATE discrepancy SET osm = %s WHERE key = %s RETURNING key", f"way/{n % 2 + 1}", key)
         if self.state(n).state is State.OPEN:
             with self.rig.ledger.cursor() as cursor:
                 publish(cursor, [self.keys[n]], now=self.rig.now)
