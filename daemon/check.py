@@ -23,6 +23,8 @@ from daemon.osm import AreaOfInterest, Origin, Osm2pgsqlStore, OsmStore
 from daemon.publish.osmose.channel import open_frontend
 from daemon.replication import ReplicationSource
 from daemon.tiling.grid import ground_sample_distance
+from daemon.web.backend import read_token
+from daemon.web.server import listen
 from detectors.errors import BundleMismatch, ModelError
 from detectors.registry import registry
 
@@ -58,6 +60,7 @@ def check(config: Config, extract: Path | None = None) -> Iterator[Finding]:
         *([("osmose", _osmose)] if config.osmose.url else []),
         ("imagery", _imagery),
         ("model", _model),
+        ("web", _web),
     )
     for what, part in parts:
         try:
@@ -179,6 +182,17 @@ def _model(config: Config) -> str:
                 )
     told = [f"{eye.detector.name}: {eye.bundle.identity} on {eye.engine.name}" for eye in eyes]
     return ", ".join([*told, *(f"plug-in {name} cannot be used: {why}" for name, why in registry().broken.items())])
+
+
+def _web(config: Config) -> str:
+    token = read_token(config.web)
+    with closing(listen(config.web)) as listener:
+        host, port = listener.getsockname()[:2]
+    who = "`mapgap run`, or `mapgap serve`," if config.web.enabled else "`mapgap serve`"
+    given = "no token: verdicts come by Osmose's API alone"
+    if token is not None:
+        given = "reviews need the token" if config.web.open_verdicts else "verdicts need the token"
+    return f"{who} can listen on {host}, port {port}; {given}"
 
 
 def _writable(directory: Path, key: str) -> int:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing, contextmanager
@@ -22,6 +25,7 @@ from daemon.web.backend import Backend, open_imagery, utc_now
 from daemon.web.guard import Guard
 from daemon.web.server import WebServer
 
+REPOSITORY = Path(__file__).resolve().parent.parent
 #: Seconds after which a test gives up on an answer.
 PATIENCE = 30.0
 
@@ -99,3 +103,31 @@ def serving(backend: Backend, wrap: Callable[[FastAPI], ASGIApp] = lambda app: a
             thread.join()
             if backend.imagery:
                 backend.imagery.close()
+
+
+@contextmanager
+def mapgap_serve(config_path: Path, program: str = "") -> Iterator[tuple[str, subprocess.Popen[str]]]:
+    """`mapgap serve` as a process of its own: its address and itself; it is ended with the block.
+
+    Args:
+        program: Python to run in place of the command, with the same arguments but for `serve`.
+    """
+    path = os.pathsep.join(filter(None, [str(REPOSITORY), os.environ.get("PYTHONPATH")]))
+    words = ["-c", program] if program else ["-m", "daemon", "serve"]
+    process = subprocess.Popen(
+        [sys.executable, *words, "--config", str(config_path)], text=True,
+        stdout=subprocess.DEVNULL, stderr=subprocess.PIPE,
+        env={**os.environ, "PYTHONPATH": path}, cwd=config_path.parent,
+    )
+    try:
+        assert process.stderr is not None
+        said = []
+        for line in process.stderr:
+            said.append(line)
+            if line.startswith("serving at "):
+                yield line.split()[-1], process
+                return
+        raise AssertionError("".join(said))
+    finally:
+        process.kill()
+        process.communicate()

@@ -23,7 +23,7 @@ from daemon.web.backend import Backend, BackendOf
 
 router = APIRouter(include_in_schema=False)
 
-#: What the page shows of the metrics and operations, in this order.
+#: What the page of operations shows, in this order.
 METHODS = ("get", "post", "put", "delete")
 
 
@@ -46,7 +46,8 @@ async def show_operations(request: Request) -> HTMLResponse:
     document = request.app.openapi()
     rows = [
         _operation(path, method, operations[method])
-        for path, operations in document["paths"].items() for method in METHODS if method in operations
+        for path, operations in sorted(document["paths"].items(), key=_order)
+        for method in METHODS if method in operations
     ]
     return HTMLResponse(_template("operations.html").substitute(operations="\n".join(rows)))
 
@@ -78,6 +79,11 @@ def _described(backend: Backend, detector: str, kind: str) -> tuple[str, str]:
     return (known.words("en").title, known.colour) if known else (f"{detector}: {kind}", "#888888")
 
 
+def _order(named: tuple[str, Any]) -> tuple[bool, str]:
+    """The own API first."""
+    return not named[0].startswith("/api/v1"), named[0]
+
+
 def _operation(path: str, method: str, operation: dict[str, Any]) -> str:
     parameters = "".join(
         f"<li><code>{escape(p['name'])}</code> {escape(p.get('description') or '')}</li>"
@@ -87,9 +93,10 @@ def _operation(path: str, method: str, operation: dict[str, Any]) -> str:
     if method == "get" and "{" not in path:
         link = f'<a href="{link}">{link}</a>'
     text = escape(operation.get("description") or operation.get("summary") or "")
+    folded = f"<details><summary>Parameters</summary><ul>{parameters}</ul></details>" if parameters else ""
     return (
         f'<section><h2><span class="method">{method.upper()}</span> {link}</h2><p>{text}</p>'
-        + (f"<ul>{parameters}</ul>" if parameters else "") + "</section>"
+        f"{folded}</section>"
     )
 
 
