@@ -1,6 +1,9 @@
 -- name: feed_snapshot
--- One moment for all that an answer reads; it changes nothing.
+-- One moment for all that an answer reads, which changes nothing; in the order of an index, and not sorted after a guess.
 SET TRANSACTION ISOLATION LEVEL REPEATABLE READ READ ONLY;
+SET LOCAL enable_sort = off;
+SET LOCAL enable_bitmapscan = off;
+SET LOCAL enable_seqscan = off;
 
 -- name: feed_sequence
 -- The newest line of the ledger's history: who saw it, saw all before, because writers take turns.

@@ -66,7 +66,7 @@ class Desk:
         """A snapshot of the ledger to answer from, unless the client has its answer already.
 
         Args:
-            of_map: the answer depends on the map as well, so that an unchanged ledger does not mean that it is the same.
+            of_map: the answer depends on the map as well: an unchanged ledger does not mean that it is the same.
 
         Raises:
             HTTPException: 304.
@@ -106,8 +106,9 @@ class Answer:
 
     def headers(self, body: bytes | None = None) -> dict[str, str]:
         return {
-            **self.freshness.headers(self.scope, self.sequence, body, dated=not self.of_map), "Cache-Control": "no-cache", "Link": LICENCE,
-            SEQUENCE: str(self.sequence), "Access-Control-Expose-Headers": _EXPOSED,
+            **self.freshness.headers(self.scope, self.sequence, body, dated=not self.of_map),
+            "Cache-Control": "no-cache", "Link": LICENCE, SEQUENCE: str(self.sequence),
+            "Access-Control-Expose-Headers": _EXPOSED,
         }
 
     def of(self, body: bytes, media_type: str = JSON, more: Mapping[str, str] | None = None) -> Response:

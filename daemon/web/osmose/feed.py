@@ -11,12 +11,13 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from datetime import datetime
-from typing import NamedTuple, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 from psycopg2.extensions import cursor as Cursor
 
 from daemon.db import Database, query
 from daemon.discrepancies.model import Discrepancy
+from daemon.web.osmose.outlines import outlines
 from daemon.web.osmose.parameters import After, Status, Wanted
 from daemon.web.osmose.places import Stretch, stretches_of
 
@@ -39,10 +40,11 @@ class Spot(NamedTuple):
 
 
 class Issue(NamedTuple):
-    """An issue with all that is known of it."""
+    """An issue with all that is known of it; `outline` is its geometry as GeoJSON."""
 
     uuid: str
     discrepancy: Discrepancy
+    outline: dict[str, Any]
 
 
 class Changes(NamedTuple):
@@ -181,7 +183,9 @@ def _with_discrepancies(cursor: Cursor, named: Sequence[tuple[str, str]]) -> lis
         return []
     cursor.execute(query("discrepancies_by_key"), {"keys": [key for _, key in named]})
     known = {row[0]: Discrepancy.of(row) for row in cursor.fetchall()}
-    return [Issue(uuid, known[key]) for uuid, key in named]
+    found = [known[key] for _, key in named]
+    geometries = outlines([discrepancy.geometry for discrepancy in found])
+    return [Issue(uuid, *rest) for (uuid, _), *rest in zip(named, found, geometries, strict=True)]
 
 
 def _filter(wanted: Wanted) -> dict[str, object]:

@@ -12,7 +12,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from daemon.discrepancies.model import Discrepancy, utc
-from daemon.publish.feed import DECIMALS, geometry_json
+from daemon.publish.feed import DECIMALS
 from daemon.publish.osmose.subtitle import phrases, subtitle
 from daemon.web.osmose.feed import Issue, Spot
 from daemon.web.osmose.fixes import fixes_of
@@ -24,13 +24,14 @@ Json = dict[str, Any]
 
 #: Half the side of the box that is shown around an issue, degrees.
 AROUND = 0.002
+_JSON = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":"))
 #: The name of what an element is, by the letter that the lists have.
 LETTERS = {"node": "N", "way": "W", "relation": "R"}
 
 
 def encode_json(value: Any) -> bytes:
     """One line; what is in it comes from the ledger and the catalogue, and is finite."""
-    return json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode("utf-8", "replace")
+    return _JSON.encode(value).encode("utf-8", "replace")
 
 
 def auto(text: str) -> dict[str, str]:
@@ -73,7 +74,7 @@ def full(issue: Issue, kinds: Kinds, languages: Sequence[str]) -> Json:
         "level": kind.level,
         "update": timestamp(discrepancy.updated), "usernames": [],
         "osm_ids": {f"{element[0]}s": [element[1]]} if element else {},
-        **additions(discrepancy),
+        **additions(issue),
     }
 
 
@@ -90,7 +91,7 @@ def feature_properties(issue: Issue, kinds: Kinds, languages: Sequence[str], cou
         "subtitle": subtitle_of(discrepancy, kinds, languages), "country": country, "analyser": analyser,
         "title": kind.words(*languages).title, "level": kind.level, "timestamp": timestamp(discrepancy.updated),
         "menu": menu(discrepancy.detector), "fixes": fixes_of(discrepancy), "dat": -1,
-        **{name: value for name, value in additions(discrepancy).items() if name != "fixes"},
+        **{name: value for name, value in additions(issue).items() if name != "fixes"},
     }
 
 
@@ -111,7 +112,7 @@ def one(issue: Issue, kinds: Kinds, languages: Sequence[str], feature: OsmFeatur
              "del": [{"k": key} for key in change["delete"]]}
             for number, changes in enumerate(fixes) for change in changes
         ],
-        **additions(discrepancy), "first_seen": utc(discrepancy.opened),
+        **additions(issue), "first_seen": utc(discrepancy.opened),
     }
 
 
@@ -133,11 +134,12 @@ def elements(discrepancy: Discrepancy, feature: OsmFeature | None) -> list[Json]
     return [element | {"version": feature.version} if feature else element]
 
 
-def additions(discrepancy: Discrepancy) -> Json:
+def additions(issue: Issue) -> Json:
     """What other servers do not say."""
+    discrepancy = issue.discrepancy
     return {
         "key": discrepancy.key, "confidence": round(discrepancy.confidence, 4),
-        "geometry": geometry_json(discrepancy.geometry), "fixes": fixes_of(discrepancy),
+        "geometry": issue.outline, "fixes": fixes_of(discrepancy),
     }
 
 
