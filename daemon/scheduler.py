@@ -48,7 +48,7 @@ log = logging.getLogger(__name__)
 #: Seconds between two heartbeats in the database.
 HEARTBEAT = 10.0
 #: Least rest of a companion that fails, and what is waited for one beyond the stages' grace; seconds.
-COMPANION_REST, COMPANION_GRACE = 5.0, 2.0
+COMPANION_REST, COMPANION_GRACE = 1.0, 2.0
 #: Which stage's work is news for which.
 WAKES = {"follow": "look", "look": "publish"}
 

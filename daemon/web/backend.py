@@ -85,6 +85,15 @@ async def backend_of(request: Request) -> Backend:
     return request.app.state.backend
 
 
+def base_url(web: Web, request: Request) -> str:
+    """How the server is reached, without a slash at the end: as configured, else where it listens. What a client's
+    header Host says may be anything, and must not get into what others read."""
+    if web.public_url:
+        return web.public_url.rstrip("/")
+    host, port = request.scope["server"]
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+
+
 #: A parameter of a route.
 BackendOf = Annotated[Backend, Depends(backend_of)]
 

@@ -19,7 +19,7 @@ from daemon.discrepancies.model import LIVE
 from daemon.errors import MapgapError
 from daemon.facts import read_facts
 from daemon.lag import read_lag
-from daemon.web.backend import Backend, BackendOf
+from daemon.web.backend import Backend, BackendOf, base_url
 
 router = APIRouter(include_in_schema=False)
 
@@ -30,7 +30,7 @@ METHODS = ("get", "post", "put", "delete")
 @router.api_route("/", methods=["GET", "HEAD"])
 def show_home(request: Request, backend: BackendOf) -> HTMLResponse:
     """What this server is, where its feeds are, and whom to name."""
-    base = backend.web.public_url.rstrip("/") or str(request.base_url).rstrip("/")
+    base = base_url(backend.web, request)
     credits = "".join(f"<li>{escape(line)}</li>" for line in backend.context.attributions)
     page = _template("home.html").substitute(
         area=escape(backend.config.area.name), version=escape(__version__), base=escape(base), state=_state(backend),

@@ -33,6 +33,8 @@ LAYERS = ("imagery", "mask", "osm", "claim")
 OF_THE_GROUND = {"imagery", "mask"}
 #: Pictures that are fetched for at a time, and that wait for it.
 FETCHERS, WAITING = 2, 16
+#: Seconds to queue up for waiting; half of all requests that are worked on may wait for imagery.
+QUEUEING = 1.0
 #: How much of its picture a large geometry may fill.
 FILL = 0.7
 #: Seconds for which a picture is kept; without a mask, which the next look may bring, shorter.
@@ -55,6 +57,7 @@ class Pictures:
         self._lock = threading.RLock()  # what came at once says so within the lock
         self._coming: dict[Block, Future[Chip]] = {}
         self._pool = ThreadPoolExecutor(FETCHERS, "pictures")
+        self._patience = threading.BoundedSemaphore(max(1, backend.web.workers // 2))
         self._bundles: dict[str, Bundle] = {}
 
     def draw(self, key: str, layers: Sequence[str], size: int) -> Drawn:
@@ -111,10 +114,14 @@ class Pictures:
                 margin = self._backend.config.tiling.margin
                 coming = self._coming[block] = self._pool.submit(self._backend.imagery.chip, block, margin)
                 coming.add_done_callback(lambda _: self._arrived(block))
+        if not self._patience.acquire(timeout=QUEUEING):  # whoever asks for something else must be answered meanwhile
+            raise NotNow("too many wait for imagery; try again in a while")
         try:
             chip = coming.result(self._backend.web.picture_timeout)
         except Late:
             raise NotNow("the imagery is being fetched; try again in a while") from None
+        finally:
+            self._patience.release()
         if not chip.valid.any():
             raise NotHere("there is no imagery of this place")
         return chip

@@ -12,7 +12,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 
-from daemon.web.backend import Backend
+from daemon.web.backend import Backend, base_url
 from daemon.web.osmose.exports import Letterhead
 from daemon.web.osmose.feed import sequence_of, snapshot
 from daemon.web.osmose.freshness import Freshness
@@ -91,7 +91,7 @@ class Desk:
 
     def base(self, request: Request) -> str:
         """URL of this server as its clients know it, without a slash at the end."""
-        return (self.backend.web.public_url or str(request.base_url)).rstrip("/")
+        return base_url(self.backend.web, request)
 
 
 @dataclass(frozen=True, slots=True)

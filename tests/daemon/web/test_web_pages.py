@@ -63,3 +63,9 @@ def test_every_operation_is_described_with_examples_and_what_it_may_refuse(serve
     assert schemas["NewReview"]["examples"]
     assert document["components"]["securitySchemes"]["HTTPBearer"]["scheme"] == "bearer"
     assert not re.search(r"/work/|/home/|/tmp/", str(document))
+
+
+def test_no_header_of_a_client_gets_into_what_others_read(served: Served) -> None:
+    answer = served.get("/", headers={"Host": "evil.example", "X-Forwarded-Host": "evil.example"})
+    assert "evil" not in answer.text and f"{served.base}/" in answer.text
+    assert "evil" not in served.get("/api/0.3/issues.rss", headers={"Host": "evil.example"}).text
