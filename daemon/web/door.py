@@ -89,7 +89,7 @@ class Door:
             return Response(status_code=204, headers=PREFLIGHT)
         if len(scope["path"]) > LONGEST_PATH:
             return _refuse(414, f"a path of more than {LONGEST_PATH} characters")
-        if "\0" in scope["path"] or b"\0" in scope["query_string"]:
+        if "\0" in scope["path"] or b"%00" in scope["query_string"]:
             return _refuse(400, "a NUL character")
         length = headers.get("content-length", "0")
         if length.isascii() and length.isdigit() and int(length[:12]) > self._web.max_body:

@@ -49,6 +49,7 @@ def test_a_body_that_is_too_large_is_refused_before_it_is_read_and_while_it_is(s
 def test_paths_and_queries_that_mean_nothing_are_refused(served: Served) -> None:
     assert served.get("/" + "x" * (LONGEST_PATH + 1)).status_code == 414
     assert served.get("/api/v1/%00").status_code == 400
+    assert served.get("/api/v1/discrepancies?kind=a%00b").status_code == 400
     assert served.get("/api/v1/discrepancies?kind=" + "x" * 10_000_000).status_code == 400
     assert served.get("/api/v1/discrepancies?" + "&".join(f"kind=k{i}" for i in range(5_000))).status_code == 422
     assert served.get("/api/v1/discrepancies?kind=%ff%fe").status_code == 200

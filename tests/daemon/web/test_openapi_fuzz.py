@@ -14,12 +14,13 @@ from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 from web_server import Served, backend_of, serving
 
+from daemon.db import Database
 from daemon.web.app import create_app
 
-EXAMPLES = 12
+EXAMPLES = 6
 FEW = settings(
     max_examples=EXAMPLES, deadline=None, database=None, derandomize=True,
-    suppress_health_check=list(HealthCheck), phases=(Phase.explicit, Phase.generate),
+    suppress_health_check=list(HealthCheck), phases=(Phase.generate,),
 )
 
 
@@ -36,8 +37,6 @@ def filled(one_ledger: Ledger, tmp_path_factory: pytest.TempPathFactory) -> Iter
 
 def document() -> dict:
     """Of the whole application; needs no database."""
-    from daemon.db import Database
-
     return create_app(backend_of(Database("host=/nowhere"), Path("/nowhere"))).openapi()
 
 
@@ -60,7 +59,7 @@ HOSTILE = st.one_of(
 
 
 @given(path=st.sampled_from(sorted(SCHEMA.raw_schema["paths"])), values=st.lists(HOSTILE, min_size=9, max_size=9))
-@settings(FEW, max_examples=150)
+@settings(FEW, max_examples=120)
 def test_no_hostile_value_is_a_failure(filled: Served, path: str, values: list[str]) -> None:
     operation = next(iter(SCHEMA.raw_schema["paths"][path].values()))
     parts = iter(values)
@@ -75,7 +74,7 @@ def quote(text: str) -> str:
     return requests.utils.quote(text.encode("utf-8", "replace"), safe="")
 
 
-def check(answer: requests.Response) -> None:
-    assert answer.status_code < 500 or answer.status_code == 503, f"{answer.request.method} {answer.request.url}"
-    assert answer.headers["Access-Control-Allow-Origin"] == "*"
-    assert "Traceback" not in answer.text and "psycopg2" not in answer.text
+def check(answer: requests.Response | schemathesis.Response) -> None:
+    assert answer.status_code < 500, f"{answer.status_code}: {answer.request.method} {answer.request.url}"
+    assert "access-control-allow-origin" in {name.lower() for name in answer.headers}
+    assert b"Traceback" not in answer.content and b"psycopg2" not in answer.content
