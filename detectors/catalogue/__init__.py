@@ -129,7 +129,8 @@ def _wording(where: str, language: str, texts: Any) -> Wording:
     names = {"title", "detail", "fix", "trap", "instruction"}
     more = {"example", "subtitle"}
     if not names <= texts.keys() <= names | more or not all(isinstance(t, str) for t in texts.values()):
-        raise PluginInvalid(f"{where}: expected the texts {', '.join(sorted(names))}, and perhaps {', '.join(sorted(more))}")
+        wanted, may_be = ", ".join(sorted(names)), ", ".join(sorted(more))
+        raise PluginInvalid(f"{where}: expected the texts {wanted}, and perhaps {may_be}")
     if any(not texts[name].strip() for name in names):
         raise PluginInvalid(f"{where}: a text is empty")
     if "{" in texts.get("subtitle", "").replace("{area}", "").replace("{shift}", ""):

@@ -41,7 +41,7 @@ def test_titles_are_short_and_nothing_is_left_to_be_filled_in(path, kind):
         assert len(words.title) <= TITLE and "\n" not in words.title, (language, words.title)
         assert not words.title.endswith(".") and len(words.subtitle) <= TITLE
         for name, text in texts(words).items():
-            allowed = r"\{(area|shift)\}" if name == "subtitle" else r"\{\{\w+\}\}" if name == "instruction" else r"(?!)"
+            allowed = {"subtitle": r"\{(area|shift)\}", "instruction": r"\{\{\w+\}\}"}.get(name, r"(?!)")
             assert not re.search(r"[{}]|TODO|XXX|\?\?", re.sub(allowed, "", text)), (language, name)
             assert "\t" not in text and "  " not in text
 

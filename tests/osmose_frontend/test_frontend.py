@@ -9,9 +9,10 @@ import urllib.request
 from datetime import UTC, datetime, timedelta
 
 import pytest
+from urllib3 import encode_multipart_formdata
+
 from osmose_frontend import Frontend
 from osmose_frontend.lint import lint
-from urllib3 import encode_multipart_formdata
 
 CLASS = '<class id="1" item="8540"><classtext lang="en" title="t"/></class>'
 OTHER = '<class id="2" item="8540"><classtext lang="en" title="t"/></class>'
@@ -147,8 +148,9 @@ def test_a_source_that_was_silent_for_three_months_is_hidden(producer):
 
 
 GOOD = (
-    '<?xml version="1.0" encoding="UTF-8"?>\n<analysers><analyser timestamp="2026-11-22T05:08:49Z" analyser_version="1" '
-    'version="x"><class id="1" item="8540" level="3" tag="building,fix:imagery"><classtext lang="en" title="t"/>'
+    '<?xml version="1.0" encoding="UTF-8"?>\n<analysers><analyser timestamp="2026-11-22T05:08:49Z" '
+    'analyser_version="1" version="x"><class id="1" item="8540" level="3" tag="building,fix:imagery">'
+    '<classtext lang="en" title="t"/>'
     '<detail lang="en" title="d"/><fix lang="en" title="f"/><trap lang="en" title="t"/></class>'
     '<error class="1" subclass="5"><location lat="1.5" lon="2.5"/><text lang="en" value="v"/></error>'
     "</analyser></analysers>"

@@ -57,31 +57,50 @@ def subtitle(discrepancy: Discrepancy, kind: Kind | None = None, language: str =
         kind: what people are told of such claims; None: nothing is known of it.
         language: one of `phrases()`; in any other it is English.
     """
-    known = phrases()
-    words = known.get(language, known["en"])
-    template = kind.words(language if language in known else "en").subtitle if kind else ""
-    if not template or ("{shift}" in template and discrepancy.shift_m is None):
-        template = words.outline
-    shift = math.hypot(*discrepancy.shift_m) if discrepancy.shift_m else 0.0
-    numbers = {"{area}": words.number(area_m2(discrepancy), 0), "{shift}": words.number(shift, 1)}
-    for name, number in numbers.items():
-        template = template.replace(name, number)
-    parts = [template, _imagery(discrepancy, words)]
-    parts.append(words.confidence.format(confidence=words.number(discrepancy.confidence, 2)))
-    return ", ".join(part for part in parts if part)
+    return _line(_Facts.of(discrepancy), kind, language if language in phrases() else "en")
 
 
 def subtitles(discrepancy: Discrepancy, kind: Kind) -> dict[str, str]:
     """The line by language: all in which the kind is described and there are phrases, English first."""
+    facts = _Facts.of(discrepancy)
     languages = ["en", *(language for language in kind.wording if language != "en" and language in phrases())]
-    return {language: subtitle(discrepancy, kind, language) for language in languages}
+    return {language: _line(facts, kind, language) for language in languages}
 
 
-def _imagery(discrepancy: Discrepancy, words: Phrases) -> str:
-    source, taken = fact(discrepancy.evidence, "imagery"), fact(discrepancy.evidence, "acquired")
-    day = words.day(taken) if taken else None
-    if source and day:
-        return words.imagery_of.format(source=source, date=day)
-    if source:
-        return words.imagery.format(source=source)
+@dataclass(frozen=True, slots=True)
+class _Facts:
+    """What the line says, in any language: square metres, metres (None: not shifted), imagery and its day."""
+
+    area: float
+    shift: float | None
+    source: str | None
+    taken: str | None
+    confidence: float
+
+    @classmethod
+    def of(cls, discrepancy: Discrepancy) -> _Facts:
+        evidence, shift = discrepancy.evidence, discrepancy.shift_m
+        return cls(
+            area_m2(discrepancy), math.hypot(*shift) if shift else None, fact(evidence, "imagery"),
+            fact(evidence, "acquired"), discrepancy.confidence,
+        )
+
+
+def _line(facts: _Facts, kind: Kind | None, language: str) -> str:
+    words = phrases()[language]
+    template = kind.words(language).subtitle if kind else ""
+    if not template or ("{shift}" in template and facts.shift is None):
+        template = words.outline
+    first = template.replace("{area}", words.number(facts.area, 0))
+    first = first.replace("{shift}", words.number(facts.shift or 0.0, 1))
+    confidence = words.confidence.format(confidence=words.number(facts.confidence, 2))
+    return ", ".join(part for part in (first, _imagery(facts, words), confidence) if part)
+
+
+def _imagery(facts: _Facts, words: Phrases) -> str:
+    day = words.day(facts.taken) if facts.taken else None
+    if facts.source and day:
+        return words.imagery_of.format(source=facts.source, date=day)
+    if facts.source:
+        return words.imagery.format(source=facts.source)
     return words.taken.format(date=day) if day else ""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from datetime import timedelta
+from itertools import pairwise
 from uuid import UUID
 
 import pytest
@@ -216,7 +217,7 @@ def test_times_never_go_back_and_are_never_the_same(rig):
         rig.show(missing(house(30 + 20 * number, 50)))
         channel.cycle()
     times = [lint(upload.content).timestamp for upload in rig.frontend.uploads]
-    assert len(times) == 6 and all(later >= earlier + STEP for earlier, later in zip(times, times[1:], strict=False))
+    assert len(times) == 6 and all(later >= earlier + STEP for earlier, later in pairwise(times))
     assert rig.open() == rig.wanted()
 
 
@@ -235,7 +236,7 @@ def test_a_new_database_goes_on_where_the_frontend_stands(rig):
 
 def test_a_frontend_that_does_not_know_the_code_is_named_with_what_to_do_and_without_the_code(rig, caplog):
     three(rig)
-    with pytest.raises(FrontendRefused, match="register it.*code_env") as refused:
+    with pytest.raises(FrontendRefused, match=r"register it.*code_env") as refused:
         rig.channel(code="wr0ng-secret").cycle()
     assert "mapgap" in str(refused.value) and "banepa" in str(refused.value)
     assert "wr0ng-secret" not in caplog.text + str(refused.value) + str(rig.counts())
@@ -286,7 +287,7 @@ def test_news_of_a_source_that_rests_rest_with_it_and_do_not_keep_the_daemon_bus
 def test_a_document_that_is_refused_is_told_by_the_end_of_the_traceback(rig):
     three(rig)
     rig.frontend.state.blocked = True
-    with pytest.raises(FrontendUnavailable, match="document without classes.*class_tmp"):
+    with pytest.raises(FrontendUnavailable, match=r"document without classes.*class_tmp"):
         rig.channel().cycle()
     rig.frontend.state.blocked = False
     rig.later(3600)

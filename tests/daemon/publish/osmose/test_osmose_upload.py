@@ -18,9 +18,8 @@ from daemon.publish.osmose.upload import Frontend, Status
 from daemon.publish.osmose.xml import closing, opening
 
 CODE = "pa55&word=ü"
-DOCUMENT = gzip.compress(
-    opening("analyser", NOW) + b'<class id="1" item="8540"><classtext lang="en" title="x"/></class>' + closing("analyser")
-)
+CLASS = b'<class id="1" item="8540"><classtext lang="en" title="x"/></class>'
+DOCUMENT = gzip.compress(opening("analyser", NOW) + CLASS + closing("analyser"))
 
 
 @pytest.fixture
@@ -151,7 +150,9 @@ def test_silence_floods_and_nonsense_end_in_a_named_failure(client, page):
         client("http://127.0.0.1:1").send("banepa", DOCUMENT)
 
 
-@pytest.mark.parametrize("body", [b"", b"[]", b"{}", b'{"timestamp": 5}', b'{"timestamp": "soon", "analyser_version": ""}'])
+@pytest.mark.parametrize("body", [
+    b"", b"[]", b"{}", b'{"timestamp": 5}', b'{"timestamp": "soon", "analyser_version": ""}',
+])
 def test_a_status_that_is_none_is_named(client, page, body):
     page.put("/control/status/banepa/mapgap", body)
     with pytest.raises(FrontendRefused, match=r"not what an Osmose frontend answers.*osmose\.url"):
