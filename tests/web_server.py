@@ -26,6 +26,9 @@ from daemon.web.guard import Guard
 from daemon.web.server import WebServer
 
 REPOSITORY = Path(__file__).resolve().parent.parent
+#: For servers that have one, and the header that brings it.
+TOKEN = "a-token-that-nobody-guesses"
+BEARER = {"Authorization": f"Bearer {TOKEN}"}
 #: Seconds after which a test gives up on an answer.
 PATIENCE = 30.0
 

@@ -23,7 +23,7 @@ _SLASHES = re.compile("/{2,}")
 #: On every answer. Anybody may read from any page; nothing here is to be run or framed.
 HEADERS = {
     "Access-Control-Allow-Origin": "*",
-    "Access-Control-Expose-Headers": "ETag, Link, Retry-After, Content-Language, X-Total-Count",
+    "Access-Control-Expose-Headers": "ETag, Link, Retry-After, Content-Language, X-Total-Count, X-Layers",
     "X-Content-Type-Options": "nosniff",
     "X-Frame-Options": "DENY",
     "Referrer-Policy": "no-referrer",

@@ -8,6 +8,7 @@ the client was told to come again; so the next time it is there.
 from __future__ import annotations
 
 import hashlib
+import logging
 import threading
 from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -26,7 +27,10 @@ from daemon.picture import draw_layers, lay_over
 from daemon.tiling.grid import TILE_PX, Block, tile_at
 from daemon.web.backend import Backend
 from detectors.base import Chip, Detector, OsmFeature, Probabilities
+from detectors.errors import ModelError
 from detectors.segmentation.bundle import Bundle
+
+log = logging.getLogger(__name__)
 
 LAYERS = ("imagery", "mask", "osm", "claim")
 #: Layers for which the ground must be seen.
@@ -135,10 +139,15 @@ class Pictures:
         imagery, settings = self._backend.imagery, self._backend.config.detectors
         if imagery is None or detector is None or detector.name not in settings.running:
             return None
-        model = str(settings.running[detector.name].model)
-        with self._lock:
-            bundle = self._bundles.get(model) or Bundle.load(model)
-            self._bundles[model] = bundle
+        model = getattr(settings.running[detector.name], "model", "")
+        if not model:  # it reads the pixels themselves
+            return None
+        try:
+            with self._lock:
+                bundle = self._bundles[model] = self._bundles.get(model) or Bundle.load(model)
+        except ModelError as error:
+            log.warning("no mask can be shown: %s", error)
+            return None
         known = remember(imagery.cache, bundle, chip, augment=settings.augment)
         return known if known is not None and detector.name in known.classes else None
 

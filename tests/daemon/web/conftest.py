@@ -6,12 +6,9 @@ from collections.abc import Iterator
 
 import pytest
 from claims import NOW, Ledger, ledger, one_ledger
-from web_server import Served, backend_of, serving
+from web_server import TOKEN, Served, backend_of, serving
 
 __all__ = ["ledger", "one_ledger"]
-
-TOKEN = "a-token-that-nobody-guesses"
-BEARER = {"Authorization": f"Bearer {TOKEN}"}
 
 
 @pytest.fixture(scope="session")

@@ -5,13 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from web_server import TOKEN
 
 from daemon.config import parse
 from daemon.errors import ConfigError, TokenWrong, TooManyRequests
 from daemon.web.backend import read_token
 from daemon.web.guard import Allowance, Guard
-
-TOKEN = "a-token-that-nobody-guesses"
 
 
 class Clock:

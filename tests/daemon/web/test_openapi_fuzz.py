@@ -9,10 +9,9 @@ import pytest
 import requests
 import schemathesis
 from claims import NOW, Ledger, gone, house, misplaced, missing
-from conftest import TOKEN
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
-from web_server import Served, backend_of, serving
+from web_server import TOKEN, Served, backend_of, serving
 
 from daemon.db import Database
 from daemon.web.app import create_app

@@ -7,9 +7,8 @@ from pathlib import Path
 import pytest
 import shapely
 from claims import Ledger, area, everywhere, gone, house, later, misplaced, missing
-from conftest import BEARER
 from psycopg2.extras import execute_values
-from web_server import Served, backend_of, serving
+from web_server import BEARER, Served, backend_of, serving
 
 from daemon.discrepancies.life import close, publish
 from daemon.discrepancies.model import ClosedAs

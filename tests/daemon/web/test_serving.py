@@ -14,7 +14,7 @@ from test_scheduler import Toy
 from web_server import backend_of, mapgap_serve
 
 from daemon.config import Config, parse
-from daemon.db import Database, hold_daemon_lock
+from daemon.db import Database, EmbeddedServer, check_schema, hold_daemon_lock
 from daemon.errors import WebError
 from daemon.facts import read_facts
 from daemon.notify import Notifier
@@ -56,6 +56,19 @@ def test_the_command_serves_without_networks_in_little_memory_and_leaves_in_orde
         _, said = process.communicate(timeout=30)
     assert process.returncode == 0, said
     assert said.splitlines()[-1] == "imported:"
+
+
+def test_the_embedded_database_is_shared_and_outlives_the_first_to_leave(tmp_path: Path) -> None:
+    path = tmp_path / "config.toml"
+    path.write_text("[web]\nport = 0\n")
+    with EmbeddedServer(tmp_path / "mapgap-data", settings={"fsync": "off"}) as embedded:
+        with mapgap_serve(path) as (url, process):
+            assert ask(url, "/readyz").json() == {"ready": True, "reason": ""}
+            process.terminate()
+            _, said = process.communicate(timeout=30)
+            assert process.returncode == 0, said
+        with closing(Database(embedded.dsn)) as db:
+            check_schema(db)
 
 
 def ask(url: str, path: str) -> requests.Response:
