@@ -45,10 +45,12 @@ def upload(dry_run: bool, force: bool, config_path: Path) -> None:
     config = _configured(load_config(config_path))
     rehearsal = dry_run or config.osmose.dry_run
     told: list[Told] = []
+    error: PublishError | None = None
     with _channel(config, with_code=not rehearsal) as channel:
         while True:
             done = channel.round(dry_run=rehearsal, force=force)
             told += done.told
+            error = error or done.error
             if done.busy:
                 raise PublishError(f"another mapgap sends to {channel.plan.url} at this moment; try again later")
             if not done.more or rehearsal:
@@ -60,8 +62,8 @@ def upload(dry_run: bool, force: bool, config_path: Path) -> None:
         click.echo(in_words(one))
     if not told:
         click.echo("nothing new")
-    if failures := [one.error for one in told if one.outcome == "failed"]:
-        sys.exit(getattr(failures[0], "exit_code", 1))
+    if error is not None:
+        sys.exit(error.exit_code)
 
 
 @osmose.command()

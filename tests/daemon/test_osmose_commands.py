@@ -86,7 +86,7 @@ def test_what_is_wrong_is_said_with_what_to_do(town, frontend):
     assert "AUTH FAIL" in answer and "register it" in answer and CODE not in answer
     assert "rests until" in said(town.mapgap("osmose", "status"))
     frontend.close()
-    assert re.search(r"town: rests|failed", said(town.mapgap("osmose", "upload")))
+    assert re.search("town: rests: .*AUTH FAIL", said(town.mapgap("osmose", "upload"), 10))
     assert "rests until" in said(town.mapgap("osmose", "status", "--offline"))
     assert "no such source" in said(town.mapgap("osmose", "divide", "elsewhere"), 10)
     assert "is divided into town_" in said(town.mapgap("osmose", "divide", "town"))
@@ -102,8 +102,7 @@ def test_without_a_frontend_or_a_code_the_commands_say_so(installation, frontend
 
 def test_check_asks_the_frontend_and_sends_nothing(town, frontend, monkeypatch):
     def finding():
-        (found,) = [one for one in check(town.config) if one.what == "osmose"]
-        return found
+        return next(one for one in check(town.config) if one.what == "osmose")
 
     told = finding()
     assert told.error is None and "the frontend answers, and never took anything of it" in told.message

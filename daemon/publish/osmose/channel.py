@@ -47,6 +47,7 @@ AT_ONCE = 5000
 FIRST_REST = 30.0
 LONGEST_REST = 3600.0
 
+
 class OsmoseChannel:
     """The channel over one database and one frontend.
 
@@ -76,12 +77,14 @@ class OsmoseChannel:
             kind.number: declaration(kind, pages) for kind in sorted(self._kinds.values(), key=lambda kind: kind.number)
         }
         self._is_measured = False
+        self._large: set[str] = set()  # sources that were named as such
 
     def cycle(self) -> bool:
         """One round, as the configuration says.
 
         Raises:
-            FrontendUnavailable, FrontendRefused, DocumentRefused: of a source; the others were told.
+            FrontendUnavailable, FrontendRefused, DocumentRefused: a source failed, or rests after that it did; the
+                others were told.
         """
         done = self.round(dry_run=self._knobs.dry_run)
         if done.error is not None:
@@ -168,10 +171,12 @@ class OsmoseChannel:
                 log.info("%s has %d issues; divided into %s", country, count.issues, ", ".join(parts))
                 self._measure(cursor)
                 return
-            log.warning(
-                "%s has %d issues, more than osmose.region_most; `mapgap osmose divide %s` makes smaller sources of it",
-                country, count.issues, country,
-            )
+            if country not in self._large:
+                log.warning(
+                    "%s has %d issues, more than osmose.region_most; `mapgap osmose divide %s` makes smaller sources "
+                    "of it", country, count.issues, country,
+                )
+                self._large.add(country)
         self._is_measured = True
 
     # -- one source -----------------------------------------------------------------------------------------------
@@ -251,7 +256,8 @@ class OsmoseChannel:
         if rows:
             with self._db.transaction() as cursor:
                 outbox.postpone(cursor, CHANNEL, rows, said, resting.until)
-        return Told(country, "rests", error=PublishError(f"until {resting.until:%H:%M:%S} UTC, after: {said}"))
+        error = FrontendUnavailable(f"{country} rests until {resting.until:%Y-%m-%d %H:%M:%S} UTC after: {said}")
+        return Told(country, "rests", error=error)
 
 
 def _pause(attempts: int, error: PublishError) -> timedelta:

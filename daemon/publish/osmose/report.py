@@ -53,8 +53,9 @@ class Round:
 
     @property
     def error(self) -> PublishError | None:
-        """The first failure."""
-        return next((one.error for one in self.told if one.outcome == "failed"), None)
+        """Why not all was told: the first failure of this round, else one that a source rests after."""
+        failures = sorted((one for one in self.told if one.error), key=lambda one: one.outcome != "failed")
+        return failures[0].error if failures else None
 
 
 def told_of(country: str, outcome: Outcome, document: Document, timestamp: datetime, size: int) -> Told:

@@ -81,8 +81,9 @@ class History:
                 publish(cursor, [one.key], now=self.rig.now)
 
     def _flap(self, n: int, kind) -> None:
-        """Away, told with trouble, and back: the ledger is as before, and the frontend may not be."""
+        """There, away when it is told with trouble, and back: the ledger is as before, and the frontend may not be."""
         self._open(n)
+        self._trouble(None)
         self._close(n, "fixed")
         self._trouble(kind)
         self._reopen(n)

@@ -10,7 +10,7 @@ from claims import LAT, LON, house, missing
 from hypothesis import given
 from hypothesis import strategies as st
 
-from daemon.discrepancies.life import close
+from daemon.discrepancies.life import close, publish
 from daemon.errors import FrontendRefused
 from daemon.publish.osmose.regions import DEEPEST, country_of, quadkey, region_of
 from daemon.publish.osmose.sources import divide
@@ -47,7 +47,10 @@ def test_sources_are_named_so_that_a_frontend_can_find_them():
 
 def spread(rig, count: int) -> list[str]:
     """Houses in two tiles of zoom 18, which are some 130 m wide."""
-    return rig.show(*(missing(house(10 + 14 * (i % 13), 10 + 14 * (i // 13), 8, 8)) for i in range(count)))
+    claims = [missing(house(10 + 14 * (i % 13), 10 + 14 * (i // 13), 8, 8)) for i in range(count)]
+    keys = rig.ledger.look(*claims, now=rig.now).opened
+    with rig.ledger.cursor() as cursor:
+        return publish(cursor, keys, now=rig.now)
 
 
 def test_an_area_is_cut_by_the_tiles_of_a_zoom_each_with_a_document_of_its_own(rig):
