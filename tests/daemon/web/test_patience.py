@@ -9,6 +9,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 import pytest
+from claims import Ledger
 from starlette.responses import StreamingResponse
 from web_server import PATIENCE, Served, backend_of, serving
 
@@ -17,8 +18,8 @@ from daemon.db import Database
 SHORT = {"timeout": 0.2, "keep_alive": 0.2}
 
 
-@pytest.fixture
-def hasty(database: Database, tmp_path: Path) -> Iterator[Served]:
+@pytest.fixture(scope="module")
+def hasty(one_ledger: Ledger, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
     """A server with very little patience, and a route that answers without end."""
 
     def with_flood(app):
@@ -28,7 +29,7 @@ def hasty(database: Database, tmp_path: Path) -> Iterator[Served]:
 
         return app
 
-    with serving(backend_of(database, tmp_path, **SHORT), wrap=with_flood) as served:
+    with serving(backend_of(one_ledger.database, tmp_path_factory.mktemp("hasty"), **SHORT), wrap=with_flood) as served:
         yield served
 
 
