@@ -77,13 +77,13 @@ def add_issue(router: APIRouter, desk: Desk) -> None:
     ) -> Response:
         """`done` hides it until the map shows that it is; `false` is for ever. `null`, or 410 where it is not shown."""
         desk.backend.guard.check_osmose(_address(request), authorization)
-        agent = request.headers.get("user-agent", "")[:LONGEST_AGENT]
+        agent, now = request.headers.get("user-agent", "")[:LONGEST_AGENT], desk.backend.clock()
         with database.transaction() as cursor:
             lock_ledger(cursor)  # before looking: of two who say so at once, one is told that it is gone
             found, _ = _find(desk, cursor, uuid, gone=FAIL)
             take_verdict(
                 cursor, desk.backend.current_map, desk.backend.config.reviews, found.discrepancy.key,
-                VERDICTS[verdict], None, None, CAME_BY, desk.backend.clock(), {"agent": agent},
+                VERDICTS[verdict], None, None, CAME_BY, now, {"agent": agent}, now=now,
             )
         return _nothing()
 
