@@ -192,7 +192,8 @@ class Runner:
 
     def give_back(self) -> None:
         """Return the tiles in hand to the queue, where the stage that holds them does not come back to do it."""
-        log.warning("%s did not finish in time; what it had in hand is given back", ", ".join(sorted(self._progress)))
+        late = ", ".join(sorted(self._progress)) or "a companion"
+        log.warning("%s did not finish in time; what it had in hand is given back", late)
         try:
             with self._db.transaction() as cursor:
                 cursor.execute(query("give_back_all"), {"worker": self._pipeline.worker})
