@@ -1,7 +1,7 @@
 """What a feed must do to be taken for an Osmose server, from the ledger to the client, and back.
 
-The first is the lint of what is sent to such a server, and lies with the tests of daemon.publish.osmose; so do the checks
-of its upload. These are the ones that a feed answers itself.
+The first is the lint of what is sent to such a server, and lies with the tests of daemon.publish.osmose; so do the
+checks of its upload. These are the ones that a feed answers itself.
 """
 
 from __future__ import annotations
@@ -111,8 +111,8 @@ def test_editors_find_the_shapes_that_they_read(feed):
     for uuid in uuids:
         issue = feed.json(f"/issue/{uuid}")
         assert list(issue)[:14] == [
-            "lat", "lon", "minlat", "maxlat", "minlon", "maxlon", "uuid", "title", "subtitle", "b_date", "item", "class",
-            "elems", "new_elems",
+            "lat", "lon", "minlat", "maxlat", "minlon", "maxlon", "uuid", "title", "subtitle", "b_date", "item",
+            "class", "elems", "new_elems",
         ]
         assert type(issue["lat"]) is str and type(issue["lon"]) is str and type(issue["item"]) is int
         assert issue["minlat"] < float(issue["lat"]) < issue["maxlat"]
@@ -127,7 +127,9 @@ def test_phones_find_the_types_that_they_read(feed):
     uuids = three(feed)
     document = feed.json("/issues?bbox=85.51,27.62,85.53,27.64&full=true&limit=1000")
     assert list(document) == ["issues"]
-    names = ["lat", "lon", "id", "item", "source", "class", "subtitle", "title", "level", "update", "usernames", "osm_ids"]
+    names = [
+        "lat", "lon", "id", "item", "source", "class", "subtitle", "title", "level", "update", "usernames", "osm_ids",
+    ]
     assert all(list(issue)[:12] == names for issue in document["issues"])
     assert feed.status(f"/issue/{uuid4()}/done") == 410
     assert feed.get(f"/issue/{uuids[0]}/false").json() is None

@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import re
 from datetime import datetime
+from typing import ClassVar
 from xml.etree import ElementTree
 
 import mapbox_vector_tile
@@ -54,10 +55,9 @@ def test_what_is_served_to_the_byte(feed):
 
 
 class TestID:
-    """iD: tiles of zoom 14 as GeoJSON, words of every class it knows, one issue, done and false. A page of elsewhere."""
+    """iD, a page from elsewhere: tiles of zoom 14 as GeoJSON, words of every class it knows, one issue, done, false."""
 
-    ITEMS = "item=0-1,1040-1,8540-1,8540-2"
-    ORIGIN = {"Origin": "https://id.example.org"}
+    ORIGIN: ClassVar = {"Origin": "https://id.example.org"}
 
     def test_tile_to_words(self, feed, shown):
         items = "1040,1050,8540"
@@ -70,7 +70,7 @@ class TestID:
             item, classs = feature["properties"]["item"], feature["properties"]["class"]
             assert type(item) is int and type(classs) is int
             words = feed.json(f"/items/{item}/class/{classs}?langs=en-US", headers=self.ORIGIN)
-            # iD: const [cat = {items: []}] = data.categories; const [item = {class: []}] = cat.items; const [cl] = item.class
+            # iD: [cat = {items: []}] = data.categories; [item = {class: []}] = cat.items; [cl] = item.class
             found = words["categories"][0]["items"][0]
             assert re.fullmatch("#[0-9a-f]{6}", found["color"])
             assert all(found["class"][0][name]["auto"] for name in ("title", "detail", "fix", "trap"))
@@ -151,7 +151,8 @@ class TestVespucci:
         document = self.get(feed, "items/8540/class/1?langs=de").json()
         assert list(document) == ["categories"]
         (classs,) = document["categories"][0]["items"][0]["class"]
-        assert all(classs[name] is None or list(classs[name]) == ["auto"] for name in ("title", "detail", "fix", "trap"))
+        texts = [classs[name] for name in ("title", "detail", "fix", "trap", "example")]
+        assert all(text is None or list(text) == ["auto"] for text in texts)
 
     def test_upload(self, feed, shown):
         """410 is for good; anything else is tried again."""

@@ -9,6 +9,7 @@ from xml.etree import ElementTree
 
 import pytest
 from claims import gone, house, misplaced, missing
+from web_server import backend_of, serving
 
 AWKWARD = 'Ortho "A", <b>&\n\r\tline\x01 two; ]]> \u2028 ünï'
 
@@ -150,8 +151,6 @@ def test_an_export_of_nothing_is_whole(feed, ending):
 
 
 def test_links_name_the_server_as_the_world_knows_it(feed, shown, tmp_path):
-    from web_server import backend_of, serving
-
     backend = backend_of(feed.ledger.database, tmp_path, public_url="https://mapgap.example.org/feed/")
     with serving(backend) as served:
         text = served.get("/api/0.3/issues.rss").text

@@ -72,7 +72,9 @@ def test_an_answer_is_known_by_what_was_asked_and_in_which_language(feed):
     assert "Accept-Language" in feed.get("/issues").headers["vary"]
 
 
-@pytest.mark.parametrize("tag", ['"', "*", "W/", '"-1-"', "x" * 5000, '"0123456789abcdef-9999999999999999999"', "ÿ\u00fe"])
+@pytest.mark.parametrize("tag", [
+    '"', "*", "W/", '"-1-"', "x" * 5000, '"0123456789abcdef-9999999999999999999"', "ÿ\u00fe",
+])
 def test_tags_that_are_none_are_passed_over(feed, tag):
     feed.show(missing(house(50, 50)))
     assert feed.get("/issues", headers={"If-None-Match": tag.encode("latin-1")}).status_code == 200
@@ -118,7 +120,7 @@ def test_two_changes_in_one_second_are_told_apart():
     assert freshness.has({"if-modified-since": date}, "a", 3) is None
 
 
-# -- changes -----------------------------------------------------------------------------------------------------------------
+# -- changes ----------------------------------------------------------------------------------------------------------
 
 
 def test_changes_are_what_is_new_and_what_is_gone(feed):

@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
+import json
 import threading
 from datetime import timedelta
 from uuid import uuid4
 from xml.etree import ElementTree
 
+import psycopg2
 import pytest
+import requests
+import shapely
 from claims import NOW, gone, house, misplaced, missing
 from conftest import TOKEN
 from shapely.geometry import MultiPolygon, Polygon
+from web_server import backend_of, serving
 
 from daemon.discrepancies.life import publish
 from daemon.discrepancies.model import ClosedAs, State
+from daemon.reviews.retraction import take_back
 
 HOUSE = house(50, 50)
 BEARER = {"Authorization": f"Bearer {TOKEN}"}
@@ -23,17 +29,13 @@ FAIL = {"detail": "FAIL"}
 
 def map_a_way(feed, geometry, number=5, version=7, **tags) -> None:
     """Let the store have a building."""
-    import json
-
-    import psycopg2
-    import shapely
-
     west, south, east, north = geometry.bounds
     with feed.ledger.cursor() as cursor:
         cursor.execute("TRUNCATE osm_feature")
         cursor.execute(
             "INSERT INTO osm_feature VALUES ('w', %s, %s, %s, %s, %s, box(point(%s, %s), point(%s, %s)))",
-            (number, version, NOW, json.dumps(tags), psycopg2.Binary(shapely.to_wkb(geometry)), west, south, east, north),
+            (number, version, NOW, json.dumps(tags), psycopg2.Binary(shapely.to_wkb(geometry)), west, south, east,
+             north),
         )
 
 
@@ -88,7 +90,7 @@ def test_names_are_read_in_any_case(feed):
     assert feed.json(f"/issue/{uuid.upper()}")["uuid"] == uuid
 
 
-# -- fixes ----------------------------------------------------------------------------------------------------------------
+# -- fixes ------------------------------------------------------------------------------------------------------------
 
 
 def test_the_fix_for_a_missing_building_is_a_closed_way(feed):
@@ -145,7 +147,7 @@ def test_there_is_one_fix(feed):
     ]
 
 
-# -- verdicts ------------------------------------------------------------------------------------------------------------
+# -- verdicts ---------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("method", ["GET", "POST"])
@@ -197,8 +199,6 @@ def test_of_many_who_say_so_at_once_one_is_believed(feed):
     barrier = threading.Barrier(6)
 
     def say() -> None:
-        import requests
-
         barrier.wait()
         statuses.append(requests.get(f"{feed.served.base}/api/0.3/issue/{uuid}/false", timeout=30).status_code)
 
@@ -226,8 +226,6 @@ def test_another_word_is_no_verdict(feed):
 
 
 def test_a_token_that_is_asked_for_must_be_brought(feed, tmp_path):
-    from web_server import backend_of, serving
-
     (uuid,) = feed.show(missing(HOUSE))
     with serving(backend_of(feed.ledger.database, tmp_path, token=TOKEN)) as served:
         assert served.get(f"/api/0.3/issue/{uuid}/done").status_code == 401
@@ -236,8 +234,6 @@ def test_a_token_that_is_asked_for_must_be_brought(feed, tmp_path):
 
 
 def test_verdicts_of_one_address_are_counted(feed, tmp_path):
-    from web_server import backend_of, serving
-
     uuids = feed.show(*(missing(house(30 + 30 * i, 50)) for i in range(3)))
     with serving(backend_of(feed.ledger.database, tmp_path, verdicts_per_hour=20)) as served:
         statuses = [served.get(f"/api/0.3/issue/{uuid}/false") for uuid in uuids]
@@ -246,7 +242,7 @@ def test_verdicts_of_one_address_are_counted(feed, tmp_path):
     assert feed.listed() == [uuids[2]]
 
 
-# -- false positives -------------------------------------------------------------------------------------------------------
+# -- false positives --------------------------------------------------------------------------------------------------
 
 
 def test_a_false_positive_can_be_read(feed):
@@ -287,8 +283,6 @@ def test_what_was_fixed_is_no_false_positive(feed):
 
 
 def test_nothing_but_a_false_positive_is_taken_back(feed):
-    from daemon.reviews.retraction import take_back
-
     (uuid,) = feed.show(missing(HOUSE))
     with feed.ledger.cursor() as cursor:
         assert not take_back(cursor, feed.key(uuid), came_by="test", now=NOW)

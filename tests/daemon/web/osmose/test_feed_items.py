@@ -11,6 +11,8 @@ import pytest
 from claims import gone, house, missing
 from web_server import backend_of, serving
 
+from daemon.web.osmose.items import COUNT_EVERY, Totals
+
 CLASS_KEYS = {"item", "class", "title", "level", "tags", "detail", "fix", "trap", "example", "source", "resource"}
 
 
@@ -27,8 +29,6 @@ def test_items_say_what_there_is_and_how_much(feed, tmp_path):
 
 
 def test_totals_are_counted_anew_after_a_while(feed):
-    from daemon.web.osmose.items import COUNT_EVERY, Totals
-
     feed.show(missing(house(50, 50)))
     now = [0.0]
     totals = Totals(feed.ledger.database, lambda: now[0])

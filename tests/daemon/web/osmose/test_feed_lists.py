@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import re
+from itertools import chain
 
 import pytest
 from claims import LAT, LON, NOW, area, gone, house, later, misplaced, missing
+from shapely.geometry import box
+from web_server import backend_of, serving
 
 from daemon.discrepancies.life import close, sweep_hidden
 from daemon.reviews import record_review
@@ -70,8 +73,6 @@ def test_latitudes_may_come_in_either_order(feed, three):
     ("bbox=-179.9,-17.1,179.9,-16.9", "none"),
 ])
 def test_boxes_cross_the_antimeridian(feed, query, expected):
-    from shapely.geometry import box
-
     west, east = feed.show(
         missing(box(179.9998, -17.0001, 179.9999, -17.0)), missing(box(-179.9999, -17.0001, -179.9998, -17.0)),
     )
@@ -84,7 +85,8 @@ def test_boxes_cross_the_antimeridian(feed, query, expected):
     ("item=7xxx", set()), ("item=xxxx", {1, 2, 3}), ("item=", set()), ("item=nonsense", {1, 2, 3}),
     ("item=1,xxxx", {1, 2, 3}), ("item=7xxx,nonsense", set()),
     ("class=1", {1}), ("class=1,3", {1, 3}), ("class=99", set()),
-    ("source=1", {1, 2, 3}), ("source=2", set()), ("source=1-2", {2}), ("source=2-2,1-3", {3}), ("source=1-2,1", {1, 2, 3}),
+    ("source=1", {1, 2, 3}), ("source=2", set()), ("source=1-2", {2}), ("source=2-2,1-3", {3}),
+    ("source=1-2,1", {1, 2, 3}),
     ("level=1", set()), ("level=2", {2}), ("level=1,2,3", {1, 2, 3}), ("level=1%2C2", {2}),
     ("tags=geom", {3}), ("tags=power", set()), ("tags=power,building", {1, 2, 3}),
     ("country=banepa", {1, 2, 3}), ("country=ban*", {1, 2, 3}), ("country=*", {1, 2, 3}), ("country=ban", set()),
@@ -107,10 +109,12 @@ def test_one_object_is_asked_about_within_a_box_and_a_limit(feed, three):
 
 
 @pytest.mark.parametrize("query", [
-    "status=closed", "status=", "class=a", "class=1,,2", "level=high", "source=x", "source=1-", "bbox=1,2,3", "bbox=a,b,c,d",
+    "status=closed", "status=", "class=a", "class=1,,2", "level=high", "source=x", "source=1-", "bbox=1,2,3",
+    "bbox=a,b,c,d",
     "bbox=1,2,3,4,5", "bbox=nan,0,1,1", "bbox=0,0,inf,1", "limit=-1", "limit=x", "full=perhaps", "offset=-1",
     "offset=100001", "after=1", "after=99999999999999999999-00000000-0000-0000-0000-000000000000", "osm_type=area",
-    "osm_id=x", "osm_type=way&osm_id=99999999999999999999", "useDevItem=maybe", "fixable=by-hand", "start_date=x&status=done",
+    "osm_id=x", "osm_type=way&osm_id=99999999999999999999", "useDevItem=maybe", "fixable=by-hand",
+    "start_date=x&status=done",
     "start_date=2026-13&status=done", "end_date=2026-02-30&status=false",
 ])
 def test_what_has_no_meaning_is_refused(feed, query):
@@ -176,7 +180,7 @@ def follow(feed, path: str) -> list[list[str]]:
 def test_pages_hold_everything_once(feed, many, size):
     whole = feed.listed()
     pages = follow(feed, f"/api/0.3/issues?limit={size}&bbox={bbox(0, 0, 300, 300)}")
-    assert sum(pages, []) == whole
+    assert list(chain(*pages)) == whole
     assert all(len(page) == size for page in pages[:-1])
     assert len(pages) == -(-40 // size)
 
@@ -187,7 +191,7 @@ def test_pages_go_on_while_the_ledger_changes(feed, many):
     with feed.ledger.cursor() as cursor:
         close(cursor, [feed.key(uuid) for uuid in whole[5:12]], "fixed", now=NOW)
     path = re.search(r"<http://[^/]+(/[^>]*)>; rel=\"next\"", answer.headers["link"])[1]
-    assert sum(follow(feed, path), []) == whole[12:]
+    assert list(chain(*follow(feed, path))) == whole[12:]
 
 
 def test_an_offset_passes_issues_over(feed, many):
@@ -223,22 +227,20 @@ def test_long_lists_are_the_same_as_short_ones(feed, many, monkeypatch):
     assert answer.headers["transfer-encoding"] == "chunked"
     assert answer.json()["issues"] == whole[:30]
     assert 'rel="next"' in answer.headers["link"]
-    assert sum(follow(feed, "/api/0.3/issues?limit=11"), []) == [issue["id"] for issue in whole]
+    assert list(chain(*follow(feed, "/api/0.3/issues?limit=11"))) == [issue["id"] for issue in whole]
     assert feed.json("/issues?full=true&limit=0&offset=3")["issues"] == whole[3:]
     assert feed.listed("limit=0&item=") == []
     assert feed.ask("HEAD", "/issues?limit=30").content == b""
 
 
 def test_the_server_has_a_limit_of_its_own(feed, many, tmp_path):
-    from web_server import backend_of, serving
-
     with serving(backend_of(feed.ledger.database, tmp_path, max_issues=10, max_tile_issues=4)) as served:
         answer = served.get("/api/0.3/issues?limit=0")
         assert len(answer.json()["issues"]) == 10
         assert 'rel="next"' in answer.headers["link"]
 
 
-# -- in which language --------------------------------------------------------------------------------------------------
+# -- in which language ------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(("langs", "header", "title"), [
@@ -272,7 +274,7 @@ def test_the_line_about_an_issue_speaks_the_same_language_as_its_title(feed):
     assert issue["subtitle"]["auto"].endswith("Konfidenz 0,80")
 
 
-# -- what of each ---------------------------------------------------------------------------------------------------------
+# -- what of each -----------------------------------------------------------------------------------------------------
 
 
 def test_full_lists_add_geometry_and_fixes(feed, three):
