@@ -26,7 +26,7 @@ from requests.utils import get_auth_from_url
 from daemon.errors import MapgapError
 from daemon.fetch.body import Unwanted, decoder, drain, pieces, replacing
 from daemon.fetch.courtesy import Resting, Server, backoff, retry_after
-from daemon.fetch.wire import Adapter, GaveUp, Patience, explain, is_private, patience
+from daemon.fetch.wire import Adapter, GaveUp, Patience, Sending, explain, is_private, patience
 
 MAX_REDIRECTS = 5
 TRANSIENT_STATUSES = frozenset({408, 425, 429})
@@ -190,7 +190,7 @@ class Fetcher:
 
         def once() -> Fetched:
             limits = Patience(self._stop, patient, max_bytes)
-            with self._asking(url, headers or {}, limits, method, body) as response:
+            with self._asking(url, headers or {}, limits, method, body, any_status=True) as response:
                 fetched = Fetched(response.status_code, response.headers, _content(response, max_bytes), shown(url))
                 answers.append(fetched)
                 if again is not None and again(fetched):
@@ -258,11 +258,18 @@ class Fetcher:
 
     @contextmanager
     def _asking(
-        self, url: str, headers: Mapping[str, str], limits: Patience, method: str = "", body: bytes | None = None
+        self,
+        url: str,
+        headers: Mapping[str, str],
+        limits: Patience,
+        method: str = "GET",
+        body: bytes | None = None,
+        any_status: bool = False,
     ) -> Iterator[requests.Response]:
         """The answer of one server to one request, its body still to be read, once its turn has come.
 
-        Without a method it is a GET, and an answer that is an error is raised.
+        Args:
+            any_status: an answer that is an error is one to be read, too.
 
         Raises:
             FetchError: no answer, an answer that is an error, or the body broke off while it was read.
@@ -273,14 +280,16 @@ class Fetcher:
             self._rest(server.turn(), url)
             limits.began = time.monotonic()
             try:
-                with patience(limits), self._send(method or "GET", url, headers, body, limits.timeout) as response:
+                with patience(limits), self._send(method, url, headers, body, limits) as response:
+                    if body is not None:  # what it took to send it is not the answer's slowness
+                        limits.began = time.monotonic()
                     status = response.status_code
                     unchanged = status == 304 and any(name.lower().startswith("if-") for name in headers)
-                    if not (method or 200 <= status < 300 or unchanged or status in REDIRECTS):
+                    if not (any_status or 200 <= status < 300 or unchanged or status in REDIRECTS):
                         drain(response)
                         raise self._error(url, response, server)
                     yield response
-                    if status in REDIRECTS and not method:
+                    if status in REDIRECTS and not any_status:
                         drain(response)
                 server.succeeded()
             except GaveUp as gave_up:
@@ -293,16 +302,16 @@ class Fetcher:
                 raise FetchError(f"{shown(url)}: {unwanted}", response.status_code) from None
 
     def _send(
-        self, method: str, url: str, headers: Mapping[str, str], body: bytes | None, timeout: float
+        self, method: str, url: str, headers: Mapping[str, str], body: bytes | None, limits: Patience
     ) -> requests.Response:
         credentials = get_auth_from_url(url)
         return self._session.request(
             method,
             url,
-            data=body,
+            data=None if body is None else Sending(body, limits),
             headers=dict(headers),
             auth=credentials if any(credentials) else _no_netrc,
-            timeout=timeout,
+            timeout=limits.timeout,
             stream=True,
             allow_redirects=False,
         )

@@ -96,8 +96,7 @@ class Patience:
         """
         silent_from = time.monotonic()
         while True:
-            if self.stop.is_set():
-                raise GaveUp("given up because the daemon stops")
+            self.check_stop()
             now = time.monotonic()
             late = now - self.began - self.timeout
             if late > 0 and 0 < self.received < SLOWEST * late:
@@ -110,6 +109,15 @@ class Patience:
             poll.register(sock, select.POLLIN)
             if poll.poll(1000 * min(LOOK, self.timeout)):
                 return
+
+    def check_stop(self) -> None:
+        """Go on, or not.
+
+        Raises:
+            GaveUp: the daemon is told to stop.
+        """
+        if self.stop.is_set():
+            raise GaveUp("given up because the daemon stops")
 
     def spend(self, count: int) -> None:
         """Account for bytes read.
@@ -134,6 +142,18 @@ def patience(limits: Patience):
         yield limits
     finally:
         _requests.limits = None
+
+
+class Sending(io.BytesIO):
+    """The body of a request, which is sent no further once the daemon is told to stop."""
+
+    def __init__(self, body: bytes, limits: Patience):
+        super().__init__(body)
+        self._limits = limits
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        self._limits.check_stop()
+        return super().read(size)
 
 
 class _Reader(io.RawIOBase):
