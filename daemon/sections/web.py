@@ -43,7 +43,7 @@ class Web(Section):
     max_tile_issues: int = knob(10_000, "Osmose: most issues that one tile holds", "issues", ge=1, le=100_000)
     max_page: int = knob(1000, "own API: most discrepancies that one page holds", "discrepancies", ge=1, le=100_000)
     max_bbox: float = knob(
-        4.0, "own API: largest box of a coverage; longer lists than a page need none", "square degrees", gt=0, le=64800
+        1.0, "own API: largest box whose coverage is told", "square degrees", gt=0, le=64800
     )
     max_picture: int = knob(1024, "longest side of a picture", "pixels", ge=64, le=4096)
     picture_timeout: float = knob(10.0, "patience with imagery that is not on this machine", "seconds", gt=0)
