@@ -56,8 +56,8 @@ bench-data: env ## training data: GeoIter, RecordIO and files side by side (need
 bench-eyes: env ## engines and precisions: tiles a second, the whole path beside the bare loop, memory
 	$(BIN)/python -m pytest -q -s tests/benchmarks/eyes -o python_files='speed_*.py' -m benchmark
 
-bench-feed: env ## the server at up to a million discrepancies, its queries beside Osmose's; takes some 20 minutes
-	$(BIN)/python -m pytest -q -s tests/benchmarks/feed -o python_files='speed_*.py' -m benchmark
+bench-feed: env ## the server at up to a million discrepancies, its queries beside Osmose's; what uploads cost; takes some 25 minutes
+	$(BIN)/python -m pytest -q -s tests/benchmarks/feed tests/benchmarks/osmose -o python_files='speed_*.py' -m benchmark
 
 wheel: env ## build dist/mapgap-*.whl
 	$(BIN)/python -m pip wheel --quiet --disable-pip-version-check --no-deps --wheel-dir dist .
