@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from urllib.parse import urlencode
 
 from psycopg2.extensions import cursor as Cursor
@@ -31,17 +31,13 @@ LICENCE = '<https://www.openstreetmap.org/copyright>; rel="license"'
 _EXPOSED = "ETag, Link, Retry-After, Content-Language, X-Total-Count, Last-Modified, " + SEQUENCE
 
 
-@dataclass(frozen=True, slots=True)
 class Desk:
     """Safe to share between threads."""
 
-    backend: Backend
-    freshness: Freshness = field(init=False)
-    totals: Totals = field(init=False)
-
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "freshness", Freshness(self.backend.kinds, self.backend.clock))
-        object.__setattr__(self, "totals", Totals(self.backend.db))
+    def __init__(self, backend: Backend):
+        self.backend = backend
+        self.freshness = Freshness(backend.kinds, backend.clock)
+        self.totals = Totals(backend.db)
 
     @property
     def kinds(self) -> Kinds:

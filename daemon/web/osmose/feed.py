@@ -19,12 +19,12 @@ from daemon.db import Database, query
 from daemon.discrepancies.model import Discrepancy
 from daemon.web.osmose.outlines import outlines
 from daemon.web.osmose.parameters import After, Status, Wanted
-from daemon.web.osmose.places import Stretch, stretches_of
+from daemon.web.osmose.places import Bbox, Stretch, stretches_of
 
 T = TypeVar("T")
 
-#: Issues that one transaction reads of a long list.
-PORTION = 500
+#: Issues that one transaction reads of a long list; what phones ask for at once is no long list.
+PORTION = 1000
 
 
 class Spot(NamedTuple):
@@ -85,9 +85,9 @@ def read_spots(cursor: Cursor, wanted: Wanted, limit: int, stretches: Sequence[S
     """
     if not wanted.kinds:
         return []
-    if wanted.osm is not None:
-        return _read_about(cursor, wanted, limit)
     where = _ahead(stretches_of(wanted.boxes) if stretches is None else stretches, wanted.after)
+    if wanted.osm is not None:
+        return _read_about(cursor, wanted, where)[wanted.offset:wanted.offset + limit]
     cursor.execute(query("feed_page"), {
         **_filter(wanted), **_where(where), "limit": limit, "offset": wanted.offset,
         "after_place": wanted.after.place, "after_uuid": wanted.after.uuid,
@@ -123,9 +123,10 @@ def count_issues(cursor: Cursor, wanted: Wanted) -> int:
     """How many there are of what is wanted, whatever the limit."""
     if not wanted.kinds:
         return 0
+    where = stretches_of(wanted.boxes)
     if wanted.osm is not None:
-        return len(_read_about(cursor, wanted, None))
-    cursor.execute(query("feed_count"), {**_filter(wanted), **_where(stretches_of(wanted.boxes))})
+        return len(_read_about(cursor, wanted, where))
+    cursor.execute(query("feed_count"), {**_filter(wanted), **_where(where)})
     return cursor.fetchone()[0]
 
 
@@ -167,15 +168,20 @@ def read_changes(cursor: Cursor, since: int, limit: int) -> Changes:
     )
 
 
-def _read_about(cursor: Cursor, wanted: Wanted, limit: int | None) -> list[Spot]:
+def _read_about(cursor: Cursor, wanted: Wanted, where: Sequence[Stretch]) -> list[Spot]:
+    """What is about one object, which is never much."""
     cursor.execute(query("feed_about"), {**_filter(wanted), "osm": wanted.osm})
     spots = [Spot(*row) for row in cursor.fetchall()]
-    spots = [
+    return [
         spot for spot in spots
-        if any(w <= spot.lon <= e and s <= spot.lat <= n for w, s, e, n in wanted.boxes)
-        and (spot.place, spot.uuid) > (wanted.after.place, wanted.after.uuid)
+        if (spot.place, spot.uuid) > (wanted.after.place, wanted.after.uuid)
+        and any(stretch.low <= spot.place <= stretch.high and _lies_in(spot, stretch.box) for stretch in where)
     ]
-    return spots if limit is None else spots[wanted.offset:wanted.offset + limit]
+
+
+def _lies_in(spot: Spot, box: Bbox) -> bool:
+    west, south, east, north = box
+    return west <= spot.lon <= east and south <= spot.lat <= north
 
 
 def _with_discrepancies(cursor: Cursor, named: Sequence[tuple[str, str]]) -> list[Issue]:

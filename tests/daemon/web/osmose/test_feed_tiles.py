@@ -97,6 +97,8 @@ def test_tiles_are_filtered_and_limited(feed, shown):
     assert [f["properties"]["class"] for f in feed.json(f"{path}?class=2")["features"]] == [2]
     assert feed.json(f"{path}?item=7010,4xxx")["features"] == []
     assert len(feed.json(f"{path}?limit=1")["features"]) == 1
+    assert [f["properties"]["class"] for f in feed.json(f"{path}?osm_type=way&osm_id=5")["features"]] == [2]
+    assert feed.json("/issues/14/0/0.geojson?osm_type=way&osm_id=5")["features"] == []
     assert feed.status(f"{path}?status=unknown") == 422
     feed.get(f"/issue/{shown[0]}/false")
     assert [f["properties"]["uuid"] for f in feed.json(f"{path}?status=false")["features"]] == [shown[0]]
