@@ -4,7 +4,7 @@
     open -> closed(...)
     closed(fixed | withdrawn | stale) -> open            only with new evidence: it was seen again
     closed(fixed | withdrawn | stale) -> closed(false_positive)    a person's verdict holds, even if it comes late
-    closed(false_positive)                               for ever, unless the verdict is taken back (daemon.reviews.retraction)
+    closed(false_positive)                               for ever; daemon.reviews.retraction takes one back
 """
 
 from __future__ import annotations
