@@ -12,7 +12,7 @@ STAMP := $(VENV)/.made-from-lock
 BIN   := $(VENV)/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help env demo test lint bench bench-osm bench-eyes bench-data bench-maproulette wheel clean
+.PHONY: help env demo test lint bench bench-data bench-eyes bench-feed bench-maproulette bench-osm wheel clean
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## /  make \1\t/p' Makefile | expand -t 18
@@ -58,6 +58,9 @@ bench-eyes: env ## engines and precisions: tiles a second, the whole path beside
 
 bench-maproulette: env ## publishing 10,000 tasks into a MapRoulette on this machine: seconds, requests, bytes
 	$(BIN)/python -m pytest -q -s tests/benchmarks/maproulette -o python_files='speed_*.py' -m benchmark
+
+bench-feed: env ## the server at up to a million discrepancies, its queries beside Osmose's; what uploads cost; takes some 25 minutes
+	$(BIN)/python -m pytest -q -s tests/benchmarks/feed tests/benchmarks/osmose -o python_files='speed_*.py' -m benchmark
 
 wheel: env ## build dist/mapgap-*.whl
 	$(BIN)/python -m pip wheel --quiet --disable-pip-version-check --no-deps --wheel-dir dist .

@@ -19,6 +19,7 @@ from psycopg2.extensions import cursor as Cursor
 from daemon.config import Tiling
 from daemon.eyes import Eye
 from daemon.imagery import Imagery
+from daemon.pace import Pace
 from daemon.tiling.grid import TILE_PX, Block, Tile
 from daemon.tiling.queue import next_block
 from detectors.base import Chip, Probabilities
@@ -38,10 +39,11 @@ class Sight:
 class Ahead:
     """Sees blocks, one ahead. To be used by one thread."""
 
-    def __init__(self, imagery: Imagery, tiling: Tiling, eyes: Callable[[], Sequence[Eye]]):
+    def __init__(self, imagery: Imagery, tiling: Tiling, eyes: Callable[[], Sequence[Eye]], pace: Pace):
         self._imagery = imagery
         self._tiling = tiling
         self._eyes = eyes
+        self._pace = pace
         self._pool = ThreadPoolExecutor(1, "ahead")
         self._coming: tuple[Block, float, Future[Sight]] | None = None
         self._expected: Block | None = None
@@ -59,20 +61,24 @@ class Ahead:
         """
         coming, self._coming = self._coming, None
         sight = None
-        if coming is not None and coming[0] == block and time.monotonic() - coming[1] < KEPT_S:
-            sight = None if coming[2].exception() else coming[2].result()
-        if sight is None:
-            sight = self._pool.submit(self._see, block).result()
+        with self._pace.spend("wait"):
+            if coming is not None and coming[0] == block and time.monotonic() - coming[1] < KEPT_S:
+                sight = None if coming[2].exception() else coming[2].result()
+            if sight is None:
+                sight = self._pool.submit(self._see, block).result()
         if self._expected not in (None, block):
             self._coming = self._expected, time.monotonic(), self._pool.submit(self._see, self._expected)
         self._expected = None
         return sight
 
     def _see(self, block: Block) -> Sight:
-        chip = self._imagery.chip(block, self._tiling.margin)
+        with self._pace.spend("imagery"):
+            chip = self._imagery.chip(block, self._tiling.margin)
         if not tiles_with_imagery(chip.valid, block, self._tiling.margin):
             return Sight(chip, ())
-        return Sight(chip, tuple(eye.look(chip) for eye in self._eyes()))
+        eyes = self._eyes()
+        with self._pace.spend("engine"):
+            return Sight(chip, tuple(eye.look(chip) for eye in eyes))
 
     def close(self) -> None:
         """Wait for what is being seen, and look at nothing more."""

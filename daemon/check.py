@@ -21,8 +21,11 @@ from daemon.fetch import shown
 from daemon.imagery import Imagery
 from daemon.osm import AreaOfInterest, Origin, Osm2pgsqlStore, OsmStore
 from daemon.publish.maproulette.client import Client
+from daemon.publish.osmose.channel import open_frontend
 from daemon.replication import ReplicationSource
 from daemon.tiling.grid import ground_sample_distance
+from daemon.web.backend import read_token
+from daemon.web.server import listen
 from detectors.errors import BundleMismatch, ModelError
 from detectors.registry import registry
 
@@ -55,9 +58,11 @@ def check(config: Config, extract: Path | None = None) -> Iterator[Finding]:
         ("replication", _replication),
         *([("extract", partial(_extract, extract))] if extract else []),
         *([("osm2pgsql", _osm2pgsql)] if config.osm.source == "osm2pgsql" else []),
+        *([("osmose", _osmose)] if config.osmose.url else []),
         ("imagery", _imagery),
         ("model", _model),
         *([("MapRoulette", _maproulette)] if config.maproulette.enabled else []),
+        ("web", _web),
     )
     for what, part in parts:
         try:
@@ -122,6 +127,22 @@ def _osm2pgsql(config: Config) -> str:
         return store.describe()
 
 
+def _osmose(config: Config) -> str:
+    knobs = config.osmose
+    has_code = bool(knobs.code_env or knobs.code_file)
+    with open_frontend(config, threading.Event(), with_code=has_code) as frontend:
+        status = frontend.status(config.osmose_country)
+    last = f"last took something of it {status.timestamp:%Y-%m-%d %H:%M} UTC" if status else "never took anything of it"
+    mode = "enabled" if knobs.enabled else "not enabled"
+    notes = [
+        *(["no code is named: nothing can be sent"] if not has_code else []),
+        *(["dry_run: nothing will be sent"] if knobs.dry_run else []),
+        *(["the code goes unencrypted"] if has_code and knobs.url.startswith("http:") else []),
+    ]
+    place = f"analyser {knobs.analyser}, country {config.osmose_country}"
+    return "; ".join([f"{mode}; {shown(knobs.url)}, {place}: the frontend answers, and {last}", *notes])
+
+
 def _imagery(config: Config) -> str:
     if not config.imagery:
         raise ImageryError("no [[imagery]] source is configured; nothing can be looked at")
@@ -180,6 +201,17 @@ def _model(config: Config) -> str:
         for eye in eyes
     ]
     return ", ".join([*told, *(f"plug-in {name} cannot be used: {why}" for name, why in registry().broken.items())])
+
+
+def _web(config: Config) -> str:
+    token = read_token(config.web)
+    with closing(listen(config.web)) as listener:
+        host, port = listener.getsockname()[:2]
+    who = "`mapgap run`, or `mapgap serve`," if config.web.enabled else "`mapgap serve`"
+    given = "no token: verdicts come by Osmose's API alone"
+    if token is not None:
+        given = "reviews need the token" if config.web.open_verdicts else "verdicts need the token"
+    return f"{who} can listen on {host}, port {port}; {given}"
 
 
 def _writable(directory: Path, key: str) -> int:

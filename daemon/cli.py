@@ -150,7 +150,8 @@ def main() -> None:
 
     \b
     Exit codes: 0 well, 1 failure, 2 wrong configuration or usage, 3 database, 4 replication, 5 OSM data,
-    6 imagery, 7 model, 8 disk full, 9 discrepancy, 10 feed. `status`: 0 fresh, 1 behind, 2 broken, too far behind.
+    6 imagery, 7 model, 8 disk full, 9 discrepancy, 10 feed, 12 server. `status`: 0 fresh, 1 behind, 2 broken or
+    too far behind.
     """
 
 
@@ -253,12 +254,20 @@ def bootstrap(file: Path | None, force: bool, config_path: Path) -> None:
 @main.command()
 @CONFIG
 def run(config_path: Path) -> None:
-    """Follow OSM until told to stop: the daemon. SIGTERM finishes or gives back the block in hand."""
+    """Follow OSM until told to stop: the daemon. SIGTERM finishes or gives back the block in hand.
+
+    With web.enabled it serves, too; see `mapgap serve`.
+    """
     from daemon.pipeline import Pipeline
     from daemon.scheduler import run as run_daemon
 
     config = load_config(config_path)
-    sys.exit(run_daemon(config, lambda db, stop: Pipeline(config, db, stop)))
+    companions = []
+    if config.web.enabled:
+        from daemon.web.server import WebCompanion
+
+        companions.append(WebCompanion(config))
+    sys.exit(run_daemon(config, lambda db, stop: Pipeline(config, db, stop), companions))
 
 
 @main.command()

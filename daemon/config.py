@@ -31,12 +31,14 @@ from daemon.sections import (
     Log,
     MapRoulette,
     Osm,
+    Osmose,
     Publish,
     Replication,
     Reviews,
     Schedule,
     Section,
     Tiling,
+    Web,
     permission_problems_of,
     server_of,
 )
@@ -53,6 +55,7 @@ __all__ = [
     "Log",
     "MapRoulette",
     "Osm",
+    "Osmose",
     "Publish",
     "Replication",
     "Reviews",
@@ -60,12 +63,15 @@ __all__ = [
     "Section",
     "Tiling",
     "api_key",
+    "Web",
     "load",
     "parse",
     "password",
     "read_secret",
     "render",
+    "secret",
     "server_of",
+    "with_web",
 ]
 
 #: Name looked for in the current directory when the command line names no file.
@@ -124,12 +130,28 @@ def parse(values: dict[str, Any], source: str, base: Path) -> Config:
                 "maproulette": config.maproulette.model_copy(
                     update={"api_key_file": _below(base, config.maproulette.api_key_file)}
                 ),
+                "osmose": config.osmose.model_copy(update={"code_file": _below(base, config.osmose.code_file)}),
+                "web": config.web.model_copy(update={"token_file": _below(base, config.web.token_file)}),
                 "publish": config.publish.model_copy(update={"dir": _below(base, config.publish.dir)}),
                 "imagery": tuple(s.model_copy(update={"url": _local_url(base, s.url)}) for s in config.imagery),
             }
         )
     except RuntimeError as error:  # a path below ~somebody who has no home
         raise ConfigError(source, [f"a path begins with ~: {error}"]) from None
+
+
+def with_web(config: Config, *, host: str | None, port: int | None) -> Config:
+    """The same, but serving elsewhere; None: as configured.
+
+    Raises:
+        ConfigError: not there without a token.
+    """
+    given = {name: value for name, value in (("host", host), ("port", port)) if value is not None}
+    try:
+        web = Web.model_validate({**config.web.model_dump(), **given})
+    except ValidationError as error:
+        raise ConfigError("web", [_problem(one) for one in error.errors()]) from None
+    return config.model_copy(update={"web": web})
 
 
 def password(knobs: Database | Osm, section: str = "database") -> str | None:
@@ -142,7 +164,7 @@ def password(knobs: Database | Osm, section: str = "database") -> str | None:
     Raises:
         ConfigError: the variable is unset, or the file is missing or readable by others.
     """
-    return _secret(f"{section}.password", knobs.password_env, knobs.password_file)
+    return secret(knobs.password_env, knobs.password_file, f"{section}.password")
 
 
 def api_key(knobs: MapRoulette) -> str:
@@ -151,21 +173,28 @@ def api_key(knobs: MapRoulette) -> str:
     Raises:
         ConfigError: neither is named, the variable is unset or empty, or the file is missing or readable by others.
     """
-    key = _secret("maproulette.api_key", knobs.api_key_env, knobs.api_key_file)
+    key = secret(knobs.api_key_env, knobs.api_key_file, "maproulette.api_key")
     if not key:
         raise ConfigError("maproulette.api_key_env", ["no API key; it stands in your profile on MapRoulette"])
     return key
 
 
-def _secret(key: str, env: str, file: Path | None) -> str | None:
-    """What an environment variable or else a file holds, both named by knobs: `key`_env and `key`_file."""
-    if env:
-        value = os.environ.get(env)
+def secret(variable: str, path: Path | None, key: str) -> str | None:
+    """A secret from an environment variable or a file, None where neither is named.
+
+    Args:
+        key: what the knobs that name them begin with, for messages: <key>_env, <key>_file.
+
+    Raises:
+        ConfigError: the variable is unset, or the file is missing or readable by others.
+    """
+    if variable:
+        value = os.environ.get(variable)
         if value is None:
-            raise ConfigError(f"{key}_env", [f"environment variable {env} is not set"])
+            raise ConfigError(f"{key}_env", [f"environment variable {variable} is not set"])
         return value
-    if file:
-        return read_secret(file, f"{key}_file").strip()
+    if path:
+        return read_secret(path, f"{key}_file").strip()
     return None
 
 

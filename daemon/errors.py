@@ -33,19 +33,30 @@
     │   ├── ClaimInvalid                a detector said something that cannot be kept
     │   └── ReviewsInvalid              a file of verdicts has lines that cannot be taken; names every one
     ├── PublishError                10  a feed cannot be written where it should be
+    │   ├── FrontendUnavailable         Osmose: time-out, 5xx, connection refused; worth another try
+    │   ├── FrontendRefused             Osmose: no such source, or another code; or it is no frontend at all
+    │   └── DocumentRefused             Osmose: what was sent could not be merged; nothing of it was
     ├── LeaseLost                   11  a worker was silent so long that its block was given away; worth another try
-    └── MapRouletteError            12
-        ├── MapRouletteUnavailable      time-out, 5xx, connection refused; worth another try
-        ├── MapRouletteRefused          401, or 403: the key is not valid, or may not write to the project
-        ├── MapRouletteMissing          404: no such project, challenge or task
-        ├── MapRouletteInvalid          400 / 415: what was sent is wrong; asking again will not help
-        ├── NameTaken                   500 whose message says so: another has the name
-        ├── TaskLocked                  403: somebody else has the task open; worth another try
-        ├── LockConflict                409: this account has another task open
-        ├── ChallengeBusy               the challenge is being built or emptied; worth another try
-        ├── ChallengeFull               the challenge has as many tasks as the server allows
-        ├── UploadTooLarge              413
-        └── ReplyInvalid                what came is not what the API promises
+    ├── MapRouletteError            12
+    │   ├── MapRouletteUnavailable      time-out, 5xx, connection refused; worth another try
+    │   ├── MapRouletteRefused          401, or 403: the key is not valid, or may not write to the project
+    │   ├── MapRouletteMissing          404: no such project, challenge or task
+    │   ├── MapRouletteInvalid          400 / 415: what was sent is wrong; asking again will not help
+    │   ├── NameTaken                   500 whose message says so: another has the name
+    │   ├── TaskLocked                  403: somebody else has the task open; worth another try
+    │   ├── LockConflict                409: this account has another task open
+    │   ├── ChallengeBusy               the challenge is being built or emptied; worth another try
+    │   ├── ChallengeFull               the challenge has as many tasks as the server allows
+    │   ├── UploadTooLarge              413
+    │   └── ReplyInvalid                what came is not what the API promises
+    └── WebError                    13  the server cannot serve, e.g. its port is taken
+        └── RequestRefused              what one request asks for is not given; the client is told why
+            ├── RequestInvalid              it makes no sense
+            ├── RequestTooLarge             it asks for, or brings, more than is allowed
+            ├── TokenWrong                  verdicts need a token, and it was not brought
+            ├── TooManyRequests             from one address
+            ├── NotHere                     there is no such thing, or no longer
+            └── NotNow                      it cannot be had at present; worth another try
 
     detectors.errors.ModelError     7   what the detectors raise by themselves; they know nothing of this package
 
@@ -200,6 +211,24 @@ class PublishError(MapgapError):
     exit_code = 10
 
 
+class FrontendUnavailable(PublishError):
+    """`retry_after`: seconds after which to ask again, where the frontend said so."""
+
+    transient = True
+
+    def __init__(self, message: str, retry_after: float | None = None):
+        super().__init__(message)
+        self.retry_after = retry_after
+
+
+class FrontendRefused(PublishError):
+    pass
+
+
+class DocumentRefused(PublishError):
+    pass
+
+
 class LeaseLost(MapgapError):
     exit_code = 11
     transient = True
@@ -261,3 +290,41 @@ class UploadTooLarge(MapRouletteError):
 
 class ReplyInvalid(MapRouletteError):
     pass
+
+
+class WebError(MapgapError):
+    exit_code = 13
+
+
+class RequestRefused(WebError):
+    pass
+
+
+class RequestInvalid(RequestRefused):
+    pass
+
+
+class RequestTooLarge(RequestRefused):
+    pass
+
+
+class TokenWrong(RequestRefused):
+    pass
+
+
+class TooManyRequests(RequestRefused):
+    """`retry_after`: seconds until another one is taken."""
+
+    transient = True
+
+    def __init__(self, message: str, retry_after: int):
+        super().__init__(message)
+        self.retry_after = retry_after
+
+
+class NotHere(RequestRefused):
+    pass
+
+
+class NotNow(RequestRefused):
+    transient = True

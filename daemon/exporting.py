@@ -20,7 +20,8 @@ from daemon.publish import ExportContext, Filter, ImageryCredit, export
 def context_of(config: Config) -> ExportContext:
     """Where an export of now comes from, and whom it must name."""
     credits = tuple(ImageryCredit(s.name, s.attribution, s.licence) for s in config.imagery)
-    return ExportContext(config.area.name, datetime.now(UTC), credits)
+    pages = {"source": config.osmose.source, "resource": config.osmose.resource}
+    return ExportContext(config.area.name, datetime.now(UTC), credits, **pages)
 
 
 def write_export(db: Database, fmt: str, out: Path | None, chosen: Filter, context: ExportContext) -> int:

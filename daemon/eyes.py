@@ -79,18 +79,21 @@ class NetworkEye(Eye):
             BundleMismatch: the model was not made for such imagery, whatever the cache still holds.
         """
         check_fit(chip, self.bundle)
-        kind = "probabilities-augmented" if self.augment else "probabilities"
-        key = f"{kind}/{self.bundle.identity}/{_digest(chip)}"
-        kept = self.cache.get(key) if self.cache else None
-        steps = _decode(kept, len(self.bundle.card.classes), chip.valid.shape) if kept else None
-        if steps is None:
-            values = segment(chip, self.bundle, self.engine, augment=self.augment).values
-            steps = np.rint(values.astype(np.float32) * 255).astype(np.uint8)
-            if self.cache:
-                self.cache.put(key, _encode(steps))
-        return Probabilities(
-            (steps.astype(np.float32) / 255).astype(np.float16), tuple(self.bundle.card.classes), self.bundle.identity
-        )
+        known = remember(self.cache, self.bundle, chip, augment=self.augment) if self.cache else None
+        if known is not None:
+            return known
+        values = segment(chip, self.bundle, self.engine, augment=self.augment).values
+        steps = np.rint(values.astype(np.float32) * 255).astype(np.uint8)
+        if self.cache:
+            self.cache.put(_key(self.bundle, chip, self.augment), _encode(steps))
+        return _probabilities(steps, self.bundle)
+
+
+def remember(cache: Cache, bundle: Bundle, chip: Chip, *, augment: bool = False) -> Probabilities | None:
+    """What a network said of a chip when it last looked at these very pixels; None where that is not kept."""
+    kept = cache.get(_key(bundle, chip, augment))
+    steps = _decode(kept, len(bundle.card.classes), chip.valid.shape) if kept else None
+    return None if steps is None else _probabilities(steps, bundle)
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,6 +155,17 @@ def open_eyes(config: Config, cache: Cache | None) -> list[Eye]:
         log.info("%s sees through %s", detector.name, bundle.identity)
         eyes.append(NetworkEye(detector, bundle, engine, cache, settings.augment))
     return eyes
+
+
+def _key(bundle: Bundle, chip: Chip, augment: bool) -> str:
+    return f"probabilities{'-augmented' if augment else ''}/{bundle.identity}/{_digest(chip)}"
+
+
+def _probabilities(steps: np.ndarray, bundle: Bundle) -> Probabilities:
+    """From steps of 1/255, uint8 [K, H, W]."""
+    return Probabilities(
+        (steps.astype(np.float32) / 255).astype(np.float16), tuple(bundle.card.classes), bundle.identity
+    )
 
 
 def _digest(chip: Chip) -> str:

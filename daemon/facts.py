@@ -6,6 +6,7 @@
              it was looked at (seconds since 1970), and when another was found
     server   {"sequence", "timestamp"}: the newest the replication server had; its row's time is when it was asked
     followed {"applied"}: change files of the last portion; its row's time is when following last ended well
+    look     how the look stage spends its time, see `daemon.pace`; its row's time is when it last did anything
     waits    what change files wait for that may not be applied yet, in words; "" where none does
 """
 

@@ -76,7 +76,9 @@ def set_up_log(log: Log, stream: TextIO | None = None) -> None:
     handler.mapgap = True  # type: ignore[attr-defined]
     root.addHandler(handler)
     root.setLevel(log.level.upper())
-    for chatty in ("apscheduler", "urllib3", "rasterio", "PIL", "matplotlib"):
-        logging.getLogger(chatty).setLevel(logging.ERROR if chatty == "apscheduler" else logging.WARNING)
+    # The errors of jobs are logged here anyhow, and a client that speaks no HTTP is nothing to warn of.
+    for chatty in ("apscheduler", "uvicorn", "urllib3", "rasterio", "PIL", "matplotlib"):
+        quiet = chatty in ("apscheduler", "uvicorn")
+        logging.getLogger(chatty).setLevel(logging.ERROR if quiet else logging.WARNING)
     logging.captureWarnings(True)
     logging.raiseExceptions = False  # a reader that went away must not stop the daemon

@@ -45,6 +45,7 @@ from daemon.facts import write_fact
 from daemon.imagery import Imagery
 from daemon.osm import Delta, open_store, set_position
 from daemon.osm.selection import require_selection
+from daemon.pace import Pace
 from daemon.publish.channels import open_channels
 from daemon.publish.files import write_files
 from daemon.replication import ChangeFile, Feed, Portion, check_succession
@@ -92,8 +93,10 @@ class Pipeline:
         self.feed = Feed.open(config, self.stop, self._resources)
         self.source = self.feed.main
         self.imagery = self._resources.enter_context(Imagery.open(config, self.stop))
+        self.pace = Pace()
         self.channels = open_channels(config, db, self.map, self.stop, self._resources)
-        self._ahead = self._resources.enter_context(closing(Ahead(self.imagery, config.tiling, lambda: self.eyes)))
+        ahead = Ahead(self.imagery, config.tiling, lambda: self.eyes, self.pace)
+        self._ahead = self._resources.enter_context(closing(ahead))
         self.backfill = Backfill(config, db, self.imagery, self.store.area)
         self._eyes: list[Eye] | None = None
 
@@ -219,6 +222,7 @@ class Pipeline:
         with self.db.transaction() as cursor:
             leased = lease_blocks(cursor, side=tiling.block, limit=1, worker=self.worker, now=_now(), config=tiling)
             self._ahead.expect(cursor, _now())
+            write_fact(cursor, "look", self.pace.as_json())
         for one in leased:
             self._look_at(one)
         return bool(leased) and not self.stop.is_set()
@@ -234,6 +238,7 @@ class Pipeline:
             if _is_of_the_block(error):
                 unknown = not isinstance(error, MapgapError)  # a fault of this program shows where it is
                 log.warning("the block cannot be judged now: %s", error, extra=where, exc_info=unknown)
+                self.pace.count("failed", len(leased.tiles))
                 with self.db.transaction() as cursor:
                     fail(cursor, leased, error, _now(), self.config.tiling)
                 return
@@ -251,10 +256,11 @@ class Pipeline:
             features = self.store.features_in(cursor, block.lonlat(margin))
             removed = self.store.removed_in(cursor, block.lonlat(margin))
         eyes, area = self.eyes if seen else [], self.store.area
-        judged = [
-            (eye.detector, eye.judge(chip, answer, features, removed, block.lonlat()))
-            for eye, answer in zip(eyes, sight.answers, strict=True)
-        ]
+        with self.pace.spend("judge"):
+            judged = [
+                (eye.detector, eye.judge(chip, answer, features, removed, block.lonlat()))
+                for eye, answer in zip(eyes, sight.answers, strict=True)
+            ]
         claims = [(who, [one for one in made if area is None or area.owns(one.geometry)]) for who, made in judged]
         with self.db.transaction() as cursor:
             now = _now()
@@ -280,6 +286,9 @@ class Pipeline:
                 )
                 for detector, made in claims
             ]
+        with_imagery = sum(tile in seen for tile, _ in leased.tiles)
+        self.pace.count("judged", with_imagery)
+        self.pace.count("no_imagery", len(leased.tiles) - with_imagery)
         log.info(
             "looked at %d tiles, %d with imagery: %s",
             len(leased.tiles),

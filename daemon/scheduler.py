@@ -8,6 +8,8 @@
     heartbeat  says that the daemon lives, keeps its lock, writes down what failed
     watchdog   pings systemd for as long as the stages make progress
 
+Beside the stages may work companions, each in a thread of its own: the web server is one.
+
 A stage's failure never ends the daemon: it is logged, written down for `mapgap status`, and the stage is tried again,
 with growing rests. Only the loss of the lock to another daemon ends it, and SIGTERM or SIGINT: then the stage in hand
 finishes or gives back its block, and the process is gone within ten seconds. SIGHUP is ignored; to read a changed
@@ -45,6 +47,8 @@ log = logging.getLogger(__name__)
 
 #: Seconds between two heartbeats in the database.
 HEARTBEAT = 10.0
+#: Least rest of a companion that fails, and what is waited for one beyond the stages' grace; seconds.
+COMPANION_REST, COMPANION_GRACE = 1.0, 2.0
 #: Which stage's work is news for which.
 WAKES = {"follow": "look", "look": "publish"}
 
@@ -67,8 +71,32 @@ class Stages(Protocol):
     def close(self) -> None: ...
 
 
-def run(config: Config, pipeline_factory: Callable[[Database, threading.Event], Stages]) -> int:
+class Companion(Protocol):
+    """What works beside the stages; its failure is written down as a stage's is, and it is begun anew after a rest.
+
+    Attributes:
+        name: as of a stage.
+    """
+
+    name: str
+
+    def run(self, stop: threading.Event, works: Callable[[], None]) -> None:
+        """Work until `stop` is set, then end within schedule.grace.
+
+        Args:
+            works: to be called once it does what it should.
+        """
+        ...
+
+
+def run(
+    config: Config, pipeline_factory: Callable[[Database, threading.Event], Stages],
+    companions: Sequence[Companion] = (),
+) -> int:
     """Be the daemon until told to stop; must be called in the main thread.
+
+    Args:
+        companions: work beside the stages.
 
     Returns:
         0 after SIGTERM or SIGINT.
@@ -83,7 +111,7 @@ def run(config: Config, pipeline_factory: Callable[[Database, threading.Event], 
         notifier.status("opening the database")
         with open_database(config) as db, hold_daemon_lock(db) as lock:
             pipeline = pipeline_factory(db, stop)
-            runner = Runner(config, db, lock, pipeline, stop, notifier)
+            runner = Runner(config, db, lock, pipeline, stop, notifier, companions)
             idle = runner.run()
             if idle:
                 pipeline.close()
@@ -104,7 +132,7 @@ class Runner:
 
     def __init__(
         self, config: Config, db: Database, lock: DaemonLock, pipeline: Stages, stop: threading.Event,
-        notifier: Notifier,
+        notifier: Notifier, companions: Sequence[Companion] = (),
     ):
         self._config = config
         self._db = db
@@ -116,6 +144,9 @@ class Runner:
         self._beating = threading.Lock()
         self._progress: dict[str, float] = {}  # stages under way: monotonic time of their last progress
         self._errors: dict[str, dict[str, object]] = {}
+        self._beside = {companion.name: threading.Thread(
+            target=self._accompany, args=(companion,), name=companion.name, daemon=True
+        ) for companion in companions}
         self._started = datetime.now(UTC)
         #: What ends the daemon from within.
         self.fatal: MapgapError | None = None
@@ -143,6 +174,8 @@ class Runner:
         if self._notifier.watchdog:
             self._add("watchdog", self._watch, self._notifier.watchdog / 3)
         self._scheduler.start()
+        for thread in self._beside.values():
+            thread.start()
         self._notifier.ready()
         log.info("running", extra={"worker": self._pipeline.worker})
         self._stop.wait()
@@ -151,6 +184,7 @@ class Runner:
         with self._state:
             self._scheduler.shutdown(wait=False)
             idle = self._state.wait_for(lambda: not self._progress, self._config.schedule.grace)
+        idle = self._wait_for_companions() and idle
         idle = self._beating.acquire(timeout=1.0) and idle  # a beat now could take the lock again after its release
         if not self.fatal:
             self._write_down(stopped=True)
@@ -158,7 +192,8 @@ class Runner:
 
     def give_back(self) -> None:
         """Return the tiles in hand to the queue, where the stage that holds them does not come back to do it."""
-        log.warning("%s did not finish in time; what it had in hand is given back", ", ".join(sorted(self._progress)))
+        late = ", ".join(sorted(self._progress)) or "a companion"
+        log.warning("%s did not finish in time; what it had in hand is given back", late)
         try:
             with self._db.transaction() as cursor:
                 cursor.execute(query("give_back_all"), {"worker": self._pipeline.worker})
@@ -176,7 +211,8 @@ class Runner:
         with self._db.transaction() as cursor:
             facts = read_facts(cursor)
             if "errors" in facts:
-                self._errors = {k: v for k, v in facts["errors"].value.items() if k in self._pipeline.stages}
+                known = {*self._pipeline.stages, *self._beside}
+                self._errors = {name: error for name, error in facts["errors"].value.items() if name in known}
             before = facts["daemon"].value if "daemon" in facts else {}
             if before.get("worker", self._pipeline.worker) != self._pipeline.worker and not before.get("stopped"):
                 released = release_worker(cursor, before["worker"])
@@ -199,9 +235,7 @@ class Runner:
         except Exception as error:
             self._failed(name, error)
         else:
-            if self._errors.pop(name, None):
-                log.info("%s works again", name)
-                self._write_down()
+            self._recovered(name)
             if name == "follow" or worked:
                 self._wake(WAKES.get(name))
         finally:
@@ -209,13 +243,36 @@ class Runner:
                 self._progress.pop(name, None)
                 self._state.notify_all()
 
-    def _failed(self, name: str, error: Exception) -> None:
+    def _accompany(self, companion: Companion) -> None:
+        """Keep a companion working until told to stop."""
+        while not self._stop.is_set():
+            try:
+                companion.run(self._stop, lambda: self._recovered(companion.name))
+            except Exception as error:
+                self._stop.wait(self._failed(companion.name, error))
+
+    def _wait_for_companions(self) -> bool:
+        """Whether they ended in time; they were told when the stages were, and have a moment more."""
+        for thread in self._beside.values():
+            thread.join(COMPANION_GRACE)
+        late = [name for name, thread in self._beside.items() if thread.is_alive()]
+        if late:
+            log.warning("%s did not end in time", ", ".join(late))
+        return not late
+
+    def _recovered(self, name: str) -> None:
+        if self._errors.pop(name, None):
+            log.info("%s works again", name)
+            self._write_down()
+
+    def _failed(self, name: str, error: Exception) -> float:
+        """Write a failure down; returns the seconds until the next try."""
         if self._stop.is_set():
             log.info("%s was cut short by the stop: %s", name, error)
-            return
+            return 0.0
         transient = bool(getattr(error, "transient", False))
         failures = int(self._errors.get(name, {}).get("failures", 0)) + 1
-        interval = self._intervals[name]
+        interval = self._intervals.get(name, COMPANION_REST)
         rest = max(interval, min(interval * 2 ** min(failures - 1, 30), self._config.schedule.retry_most))
         self._errors[name] = {
             "stage": name,
@@ -230,8 +287,10 @@ class Runner:
             logging.WARNING if transient else logging.ERROR, "%s failed, next try in %.0f s: %s", name, rest, error,
             extra={"stage": name, "failures": failures}, exc_info=not expected,
         )
-        self._reschedule(name, rest)
+        if name in self._pipeline.stages:
+            self._reschedule(name, rest)
         self._write_down()
+        return rest
 
     def _wake(self, name: str | None) -> None:
         if name in self._pipeline.stages and name not in self._errors:

@@ -55,6 +55,7 @@ RestartSec=10
 RestartPreventExitStatus=2
 
 NoNewPrivileges=yes
+# None at all: a web.port below 1024 cannot be listened on; let a proxy do so.
 CapabilityBoundingSet=
 AmbientCapabilities=
 ProtectSystem=strict

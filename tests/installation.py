@@ -56,6 +56,7 @@ class Installation:
             "replication": {"url": self.replication.as_uri(), "retries": 0, "timeout": 5.0, "fresh_within": 1e10},
             "tiling": {"block": 2},
             "client": {"contact": "tests@example.org", "rate": 1e6, "retries": 0, "timeout": 5.0},
+            "web": {"port": 0},
             "publish": {"dir": "feed", "min_confidence": 0.0},
             "imagery": [self.source()],
         }

@@ -11,14 +11,14 @@ from psycopg2.extensions import parse_dsn
 from daemon.config import Config, password
 from daemon.db.embedded import EmbeddedServer
 from daemon.db.lock import DaemonLock, hold_daemon_lock
-from daemon.db.migrations import migrate
+from daemon.db.migrations import check_schema, migrate
 from daemon.db.pool import Database
 from daemon.db.queries import query
 from daemon.errors import ConfigError
 
 __all__ = [
-    "DaemonLock", "Database", "EmbeddedServer", "check_dsn", "connect_database", "hold_daemon_lock", "migrate",
-    "open_database", "query",
+    "DaemonLock", "Database", "EmbeddedServer", "check_dsn", "check_schema", "connect_database", "hold_daemon_lock",
+    "migrate", "open_database", "query",
 ]
 
 

@@ -72,6 +72,27 @@ def migrate(db: Database, directory: Path | None = None) -> list[str]:
     return applied
 
 
+def check_schema(db: Database, directory: Path | None = None) -> None:
+    """See that the database is at the program's schema, and change nothing.
+
+    Raises:
+        MigrationError: it is older, newer, or was never migrated.
+        DatabaseUnavailable: no connection.
+    """
+    migrations = load_migrations(directory)
+    with db.transaction() as cursor:
+        cursor.execute(query("migration_table_exists"))
+        done = []
+        if cursor.fetchone()[0]:
+            cursor.execute(query("applied_migrations"))
+            done = cursor.fetchall()
+    _compare(done, migrations)
+    if len(done) < len(migrations):
+        raise MigrationError(
+            f"the database has {len(done)} of {len(migrations)} migrations; starting mapgap anew brings it to the last"
+        )
+
+
 def _apply_next(db: Database, migrations: list[Migration]) -> str | None:
     with db.transaction() as cursor:
         cursor.execute(query("lock_migrations"))

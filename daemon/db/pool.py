@@ -56,6 +56,7 @@ class Database:
         self._free = threading.BoundedSemaphore(pool)
         self._lock = threading.Lock()
         self._idle: list[psycopg2.extensions.connection] = []
+        self._used: set[psycopg2.extensions.connection] = set()
         self._closed = False
 
     @property
@@ -74,6 +75,7 @@ class Database:
         """
         with self._free:
             connection = self._take()
+            self._used.add(connection)
             try:
                 with connection.cursor() as cursor:
                     yield cursor
@@ -84,6 +86,7 @@ class Database:
                     raise
                 raise named from error
             finally:
+                self._used.discard(connection)
                 self._give_back(connection)
 
     def connect(self) -> psycopg2.extensions.connection:
@@ -102,6 +105,12 @@ class Database:
             return self._connect()
         except psycopg2.OperationalError as error:
             raise named_failure(error, self._dsn) from error
+
+    def interrupt(self) -> None:
+        """Cancel the statements of all transactions under way; they end with DatabaseUnavailable."""
+        for connection in list(self._used):
+            with suppress(psycopg2.Error):  # it ended by itself meanwhile
+                connection.cancel()
 
     def close(self) -> None:
         """Close what is idle now, and what is in use as soon as it is given back."""

@@ -10,6 +10,7 @@ from daemon.config import Config
 from daemon.current_map import CurrentMap
 from daemon.db import Database
 from daemon.publish.maproulette.channel import MapRouletteChannel
+from daemon.publish.osmose.channel import open_osmose
 
 
 class Channel(Protocol):
@@ -39,4 +40,6 @@ def open_channels(
     channels: list[Channel] = []
     if config.maproulette.enabled:
         channels.append(MapRouletteChannel.open(config, db, current_map, stop, resources))
+    if config.osmose.enabled:
+        channels.append(resources.enter_context(open_osmose(config, db, stop)))
     return channels

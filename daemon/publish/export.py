@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, BinaryIO
@@ -97,13 +97,15 @@ def write_export(cursor: Cursor, fmt: str, out: BinaryIO, filters: Filter, conte
 
 def read_discrepancies(cursor: Cursor, filters: Filter) -> Iterator[Discrepancy]:
     """What passes the filter, streamed; valid within the caller's transaction."""
+    return filter(filters.passes, stream_discrepancies(cursor, "export_discrepancies", filters.parameters()))
+
+
+def stream_discrepancies(cursor: Cursor, name: str, parameters: Mapping[str, Any]) -> Iterator[Discrepancy]:
+    """What a named query of `discrepancy_record` finds, streamed; valid within the caller's transaction."""
     with cursor.connection.cursor(name="mapgap_export") as server_side:
         server_side.itersize = ROWS_AT_ONCE
-        server_side.execute(query("export_discrepancies"), filters.parameters())
-        for row in server_side:
-            discrepancy = Discrepancy.of(row)
-            if filters.passes(discrepancy):
-                yield discrepancy
+        server_side.execute(query(name), parameters)
+        yield from map(Discrepancy.of, server_side)
 
 
 def _names(values: tuple[str, ...] | None) -> list[str] | None:

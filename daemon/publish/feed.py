@@ -41,12 +41,15 @@ class ExportContext:
         generated: when the feed is made, with a time zone; only formats that must have it show it.
         imagery: whom to name.
         kinds: (detector, kind) -> what people are told of it.
+        source, resource: web pages of whoever makes the feed, and of what it is made from; "" where there are none.
     """
 
     area: str
     generated: datetime
     imagery: tuple[ImageryCredit, ...] = ()
     kinds: Mapping[tuple[str, str], Kind] = field(default_factory=lambda: registry().kinds())
+    source: str = ""
+    resource: str = ""
 
     @property
     def attributions(self) -> list[str]:

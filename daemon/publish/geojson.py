@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import Any, BinaryIO
 
 from daemon.discrepancies.model import Discrepancy, utc
@@ -10,20 +10,28 @@ from daemon.publish.feed import OSM_ATTRIBUTION, ExportContext, encode, geometry
 
 
 def write(discrepancies: Iterable[Discrepancy], out: BinaryIO, context: ExportContext) -> int:
-    """Write a FeatureCollection, with whom to name as foreign members; returns the number of Features."""
+    """Write a FeatureCollection; returns the number of Features."""
+    count = -2  # the first line is the head, the last one the end
+    for line in lines(discrepancies, context):
+        out.write(line)
+        count += 1
+    return count
+
+
+def lines(discrepancies: Iterable[Discrepancy], context: ExportContext) -> Iterator[bytes]:
+    """A FeatureCollection with whom to name as foreign members: its head, each Feature, its end."""
     head = encode({
         "type": "FeatureCollection",
         "name": context.area,
         "attribution": context.attributions,
         "licence": {"osm": OSM_ATTRIBUTION, **{source.name: source.licence for source in context.imagery}},
     })
-    out.write(head[:-1] + b',"features":[')
-    count = 0
+    yield head[:-1] + b',"features":['
+    separator = b"\n"
     for discrepancy in discrepancies:
-        out.write((b",\n" if count else b"\n") + encode(feature(discrepancy)))
-        count += 1
-    out.write(b"\n]}\n" if count else b"]}\n")
-    return count
+        yield separator + encode(feature(discrepancy))
+        separator = b",\n"
+    yield b"]}\n" if separator == b"\n" else b"\n]}\n"
 
 
 def feature(discrepancy: Discrepancy) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 from pydantic import Field, model_validator
@@ -9,10 +10,12 @@ from pydantic import Field, model_validator
 from daemon.sections.detectors import Detectors
 from daemon.sections.ground import Client, Imagery, Tiling, permission_problems_of
 from daemon.sections.osm import Area, Osm, Replication
+from daemon.sections.osmose import Osmose
 from daemon.sections.publish import MapRoulette, Publish, Reviews
 from daemon.sections.running import Log, Schedule
 from daemon.sections.section import Section, knob
 from daemon.sections.state import Database
+from daemon.sections.web import Web
 
 
 class Config(Section):
@@ -30,6 +33,8 @@ class Config(Section):
     publish: Publish = Field(default_factory=Publish)
     maproulette: MapRoulette = Field(default_factory=MapRoulette)
     reviews: Reviews = Field(default_factory=Reviews)
+    osmose: Osmose = Field(default_factory=Osmose)
+    web: Web = Field(default_factory=Web)
     schedule: Schedule = Field(default_factory=Schedule)
     log: Log = Field(default_factory=Log)
 
@@ -40,7 +45,17 @@ class Config(Section):
         names = [source.name for source in self.imagery]
         for name in sorted({n for n in names if names.count(n) > 1}):
             raise ValueError(f"imagery: two sources are called {name!r}; names must differ")
+        if self.osmose.url and not re.fullmatch(r"[a-z][a-z_]*", self.osmose_country):
+            raise ValueError(
+                f"osmose.country: a frontend finds only names of a-z and _, and area.name {self.area.name!r} is none; "
+                "give one"
+            )
         return self
+
+    @property
+    def osmose_country(self) -> str:
+        """What the names of the sources at an Osmose frontend begin with."""
+        return self.osmose.country or self.area.name
 
     def permission_problems(self) -> list[str]:
         """Imagery that must not be used: a line for each missing licence, attribution or permission."""

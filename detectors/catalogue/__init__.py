@@ -14,6 +14,7 @@
     trap = "..."
     instruction = "..."
     example = "..."                 # may be left out
+    subtitle = "{area} m²"          # may be left out
 """
 
 from __future__ import annotations
@@ -43,6 +44,8 @@ class Wording:
         trap: what to beware of.
         example: an example, "" where there is none.
         instruction: for somebody who sees nothing else, step by step; may hold {{property}} of a MapRoulette task.
+        subtitle: how a line about one instance begins, plain text; {area} stands for square metres, {shift} for metres
+            between the mapped and the right place. "" where there is none.
     """
 
     title: str
@@ -51,6 +54,7 @@ class Wording:
     trap: str
     instruction: str
     example: str = ""
+    subtitle: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,8 +127,12 @@ def _wording(where: str, language: str, texts: Any) -> Wording:
     if not _LANGUAGE.fullmatch(language) or not isinstance(texts, dict):
         raise PluginInvalid(f"{where}: unknown key; languages are written en, pt_BR")
     names = {"title", "detail", "fix", "trap", "instruction"}
-    if not names <= texts.keys() <= names | {"example"} or not all(isinstance(t, str) for t in texts.values()):
-        raise PluginInvalid(f"{where}: expected the texts {', '.join(sorted(names))}, and example where there is one")
+    more = {"example", "subtitle"}
+    if not names <= texts.keys() <= names | more or not all(isinstance(t, str) for t in texts.values()):
+        wanted, may_be = ", ".join(sorted(names)), ", ".join(sorted(more))
+        raise PluginInvalid(f"{where}: expected the texts {wanted}, and perhaps {may_be}")
     if any(not texts[name].strip() for name in names):
         raise PluginInvalid(f"{where}: a text is empty")
+    if "{" in texts.get("subtitle", "").replace("{area}", "").replace("{shift}", ""):
+        raise PluginInvalid(f"{where} subtitle: holds something else in braces than area and shift")
     return Wording(**{name: text.strip() for name, text in texts.items()})

@@ -16,7 +16,7 @@ from daemon.demo.place import Place
 from detectors.segmentation import Bundle
 
 TOWN = {"bbox": Place(2, 2).bbox}
-PARTS = ["area", "data directory", "publish directory", "database", "replication", "imagery", "model"]
+PARTS = ["area", "data directory", "publish directory", "database", "replication", "imagery", "model", "web"]
 
 
 def findings(installation: Installation, **sections: Any) -> dict[str, Finding]:
@@ -38,6 +38,7 @@ def test_all_is_well(installation: Installation) -> None:
     assert "newest is sequence 4 of 2024-06-01 00:04 UTC" in found["replication"].message
     assert "a tile read from each" in found["imagery"].message
     assert found["model"].message.startswith("building: building@")
+    assert "can listen on 127.0.0.1" in found["web"].message
     installation.bootstrap()
     assert "the store stands at" in findings(installation)["database"].message
 
@@ -57,6 +58,8 @@ def test_it_changes_nothing_but_the_schema(installation: Installation) -> None:
         ({"database": {"dsn": "host=/nowhere dbname=x user=me"}}, "database", 3, "database (host=/nowhere"),
         ({"database": {"password_env": "MAPGAP_NO_SUCH_VARIABLE"}}, "database", 2, "is not set"),
         ({"replication": {"url": "file:///nowhere"}}, "replication", 4, "file:///nowhere/state.txt: no such file"),
+        ({"web": {"token_env": "MAPGAP_NO_SUCH_VARIABLE"}}, "web", 2, "is not set"),
+        ({"web": {"host": "192.0.2.1", "token_env": "PATH"}}, "web", 12, "web.host '192.0.2.1'"),
         ({"imagery": []}, "imagery", 6, "no [[imagery]] source"),
         ({"client": {"contact": ""}, "imagery": "web"}, "imagery", 6, "client.contact: empty"),
         ({"tiling": {"zoom": 16}}, "imagery", 6, "nothing at tiling.zoom = 16; zooms it has: 19"),

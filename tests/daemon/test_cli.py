@@ -17,9 +17,11 @@ from daemon.__main__ import main
 
 COMMANDS = {
     "init", "check", "bootstrap", "run", "once", "backfill", "status", "export", "review", "replay", "demo", "train",
-    "evaluate", "qualify", "dataset", "service", "maproulette",
+    "evaluate", "qualify", "dataset", "service", "serve", "osmose", "maproulette", "report",
 }
-ALL = [[name] for name in sorted(COMMANDS)] + [["service", "install"], ["service", "uninstall"]]
+ALL = [[name] for name in sorted(COMMANDS)] + [
+    ["service", "install"], ["service", "uninstall"], ["osmose", "upload"], ["osmose", "status"], ["osmose", "divide"],
+]
 
 
 @pytest.fixture

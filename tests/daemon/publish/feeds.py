@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import json
 import re
-from datetime import datetime
 from io import BytesIO
-from xml.etree import ElementTree
 
 import shapely
 from claims import NOW
+from osmose_frontend.lint import lint
 from shapely.geometry import shape
 
 from daemon.publish import ExportContext, Filter, ImageryCredit, export
@@ -81,45 +80,10 @@ def read_maproulette(content: bytes) -> dict[str, dict]:
 
 
 def lint_osmose(content: bytes) -> list[dict]:
-    """The errors of an analyser file, after the checks that its server makes (and those that it should)."""
-    root = ElementTree.fromstring(content)
-    errors = []
-    identities = set()
-    for analyser in root:
-        assert analyser.tag == "analyser"
-        assert datetime.fromisoformat(analyser.get("timestamp")).tzinfo is not None
-        int(analyser.get("analyser_version"))
-        declared = {}
-        seen_error = False
-        for element in analyser:
-            if element.tag == "class":
-                assert not seen_error, "classes come first"
-                number = int(element.get("id"))
-                assert number not in declared and len(element.get("item")) == 4 and element.get("level") in "123"
-                english = {text.tag for text in element if text.get("lang") == "en" and text.get("title")}
-                assert english >= {"classtext", "detail", "fix", "trap"}
-                declared[number] = element.get("item")
-                continue
-            assert element.tag == "error"
-            seen_error = True
-            number, subclass = int(element.get("class")), int(element.get("subclass"))
-            assert number in declared and 0 <= subclass < 2**63
-            assert not element.findall("infos") and not element.findall("fixes")
-            (location,) = element.findall("location")
-            lat, lon = float(location.get("lat")), float(location.get("lon"))
-            assert -90 <= lat <= 90 and -180 <= lon <= 180
-            (text,) = element.findall("text")
-            assert text.get("lang") == "en" and text.get("value") and "\n" not in text.get("value")
-            elements = [(e.tag, int(e.get("id"))) for e in element if e.tag in ("node", "way", "relation")]
-            identity = (number, subclass, tuple(elements))
-            assert identity not in identities
-            identities.add(identity)
-            errors.append({
-                "class": number, "subclass": subclass, "lon": lon, "lat": lat, "elements": elements,
-                "text": text.get("value"),
-            })
-        assert declared, "an analyser without a class blocks the server for everybody"
-    return errors
+    """The errors of an analyser snapshot, after a check of all that it must be."""
+    linted = lint(content)
+    assert linted.block in ("", "analyser")
+    return linted.errors
 
 
 def geometry_of(feature: dict):
