@@ -1,4 +1,4 @@
-"""Verdicts that are taken back: a slip of the finger called something false, and that was for ever."""
+"""A false positive is taken back by whoever keeps the installation: a slip of the finger, and that was for ever."""
 
 from __future__ import annotations
 
@@ -7,24 +7,28 @@ from datetime import datetime
 from psycopg2.extensions import cursor as Cursor
 
 from daemon.db import query
-from daemon.discrepancies.life import lock_ledger, write_history
-from daemon.discrepancies.model import Event
+from daemon.discrepancies import life
+from daemon.discrepancies.model import ClosedAs
+from daemon.reviews.verdicts import overturn
 
 
 def take_back(cursor: Cursor, key: str, *, came_by: str, now: datetime) -> bool:
-    """Forget that something was called a false positive, and let it be asked of the map and shown again.
+    """Let every verdict that calls something false count nowhere from now on, so that it may be shown again.
 
-    For whoever keeps the installation, never for everybody. The history keeps what was said and that it was taken back.
+    The history keeps what was said and that it was taken back.
 
     Returns:
         False where it is no false positive; nothing was changed.
+
+    Raises:
+        DiscrepancyUnknown: no discrepancy has this key.
     """
-    lock_ledger(cursor)
-    cursor.execute(query("restore_false_positive"), {"key": key, "now": now})
-    if cursor.fetchone() is None:
+    life.lock_ledger(cursor)
+    if life.find(cursor, key).closed_as is not ClosedAs.FALSE_POSITIVE:
         return False
-    cursor.execute(query("forget_false_positives"), {"key": key})
-    write_history(cursor, Event.REOPENED, [key], now=now, sequence=None, details=[{
-        "was": "false_positive", "by": "verdict taken back", "came_by": came_by,
-    }])
+    cursor.execute(query("standing_false_positives"), {"key": key})
+    for (review,) in cursor.fetchall():
+        overturn(cursor, review, who=None, at=now, now=now, by=came_by)
+    if life.find(cursor, key).closed_as is ClosedAs.FALSE_POSITIVE:  # closed without a verdict that is kept
+        life.take_back(cursor, [key], now=now, detail={"by": came_by})
     return True

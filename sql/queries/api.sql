@@ -48,6 +48,7 @@ GROUP BY 1, 2;
 -- How many verdicts there are of each kind of discrepancy.
 SELECT d.detector, d.kind, r.verdict::text, count(*)
 FROM review AS r JOIN discrepancy AS d USING (key)
+WHERE r.overturned IS NULL
 GROUP BY 1, 2, 3 ORDER BY 1, 2, 3;
 
 -- name: metric_precision
@@ -56,6 +57,7 @@ SELECT d.detector, d.kind, count(*) FILTER (WHERE r.verdict <> 'false_positive')
        count(*) FILTER (WHERE r.verdict = 'false_positive')
 FROM (
     SELECT DISTINCT ON (key) key, verdict FROM review
-    WHERE verdict IN ('fixed', 'already_fixed', 'false_positive') ORDER BY key, at DESC, id DESC
+    WHERE verdict IN ('fixed', 'already_fixed', 'false_positive') AND overturned IS NULL
+    ORDER BY key, at DESC, id DESC
 ) AS r JOIN discrepancy AS d USING (key)
 GROUP BY 1, 2 ORDER BY 1, 2;

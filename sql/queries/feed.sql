@@ -85,13 +85,3 @@ WHERE d.key = ANY(%(keys)s::text[])
   AND (d.state = 'published'
        OR EXISTS (SELECT FROM discrepancy_history AS h WHERE h.key = d.key AND h.event = 'published'))
 ORDER BY d.place, d.uuid;
-
--- name: restore_false_positive
--- Somebody takes back that there is no discrepancy.
-UPDATE discrepancy SET
-    state = 'open', closed_as = NULL, closed = NULL, closed_sequence = NULL, hidden_until = NULL, updated = %(now)s
-WHERE key = %(key)s AND closed_as = 'false_positive' RETURNING key;
-
--- name: forget_false_positives
--- No verdict any more: nothing is to be learned or counted from a slip.
-DELETE FROM review WHERE key = %(key)s AND verdict = 'false_positive';

@@ -52,4 +52,4 @@ SELECT d.kind,
        count(DISTINCT d.key) FILTER (WHERE r.verdict IN ('fixed', 'already_fixed')),
        count(DISTINCT d.key) FILTER (WHERE r.verdict = 'false_positive')
 FROM review AS r JOIN discrepancy AS d ON d.key = r.key
-WHERE d.detector = %(detector)s GROUP BY d.kind ORDER BY d.kind;
+WHERE d.detector = %(detector)s AND r.overturned IS NULL GROUP BY d.kind ORDER BY d.kind;

@@ -138,3 +138,7 @@ ORDER BY r.at, r.id;
 SELECT FROM review
 WHERE key = %(key)s AND verdict = %(verdict)s::verdict AND came_by = %(came_by)s AND who IS NOT DISTINCT FROM %(who)s
 LIMIT 1;
+
+-- name: standing_false_positives
+-- Verdicts that call one discrepancy false, and that nobody took back.
+SELECT id FROM review WHERE key = %(key)s AND verdict = 'false_positive' AND overturned IS NULL ORDER BY id;
