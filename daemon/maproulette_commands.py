@@ -55,10 +55,10 @@ def sync(config_path: Path) -> None:
     config = _enabled(load_config(config_path))
     stop = threading.Event()
     with (
-        stop_on_signals(stop), open_database(config) as db, hold_daemon_lock(db), open_current_map(config) as current_map,
+        stop_on_signals(stop), open_database(config) as db, hold_daemon_lock(db), open_current_map(config) as the_map,
         ExitStack() as resources,
     ):
-        channel = MapRouletteChannel.open(config, db, current_map, stop, resources)
+        channel = MapRouletteChannel.open(config, db, the_map, stop, resources)
         rounds = 1
         while channel.cycle() and not stop.is_set():
             rounds += 1

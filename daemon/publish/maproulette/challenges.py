@@ -12,6 +12,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
+from psycopg2.extensions import cursor as Cursor
+
 from daemon.config import Config
 from daemon.db import Database
 from daemon.discrepancies.model import utc
@@ -116,9 +118,9 @@ class Challenges:
                     adopted.append(self._take_over(group, part, self.client.challenge(listed[name].id)))
         return adopted
 
-    def place(self, group: Group, wanted: int) -> Sequence[tuple[ChallengeRow, int]]:
+    def place(self, cursor: Cursor, group: Group, wanted: int) -> Sequence[tuple[ChallengeRow, int]]:
         """Challenges that will take so many new tasks of a group, and how many each; none where the group is paused."""
-        rows = [row for row in self.rows() if row.group == group]
+        rows = [row for row in read_challenges(cursor) if row.group == group]
         if any(row.paused for row in rows):
             return []
         most, places = self.config.maproulette.tasks_most, []
@@ -128,7 +130,7 @@ class Challenges:
                 wanted -= free
         part = rows[-1].part + 1 if rows else 1
         while wanted > 0:
-            row = self._intend(group, part)
+            row = self._intend(cursor, group, part)
             places.append((row, min(most, wanted)))
             wanted -= min(most, wanted)
             part += 1
@@ -137,9 +139,9 @@ class Challenges:
     def overflow(self, row: ChallengeRow) -> None:
         """A challenge takes no more tasks: those that were about to be made in it go into the next part."""
         log.info("challenge %s is full", row.name)
-        last = [other for other in self.rows() if other.group == row.group][-1]
-        target = self._intend(row.group, row.part + 1) if last.id == row.id else last
         with self.db.transaction() as cursor:
+            last = [other for other in read_challenges(cursor) if other.group == row.group][-1]
+            target = self._intend(cursor, row.group, row.part + 1) if last.id == row.id else last
             set_challenge(cursor, replace(row, total=max(row.total, self.config.maproulette.tasks_most)))
             move_intended(cursor, row.id, target.id)
 
@@ -150,27 +152,32 @@ class Challenges:
             told = {} if data_time is None else {"dataOriginDate": utc(data_time)}
             fields = {**settings, **told, "parent": project, "enabled": False}
             challenge, made = self.client.obtain_challenge(fields)
-            if not made:
-                return self._take_over(row.group, row.part, challenge)
-            digest = digest_of(settings)
-            row = replace(
-                row, remote=challenge.id, step=Step.MADE, digest=digest, name=challenge.name, data_origin=data_time,
-                checked=now,
-            )
-            self._keep(row)
-            log.info("challenge %d made: %s", challenge.id, row.name)
+            if made:
+                row = replace(
+                    row, remote=challenge.id, step=Step.MADE, digest=digest_of(settings), name=challenge.name,
+                    data_origin=data_time, checked=now,
+                )
+                self._keep(row)
+                log.info("challenge %d made: %s", challenge.id, row.name)
+            else:
+                row = self._take_over(row.group, row.part, challenge)
+        return self._mark_ready(row)
+
+    def show(self) -> None:
+        """Let people see the challenges that have been filled."""
+        for row in self.rows():
+            if row.remote is not None and row.known and row.step is not Step.OPEN and not row.paused:
+                row = self._mark_ready(row)
+                self.client.update_challenge(_id(row), {"enabled": True})
+                self._keep(replace(row, step=Step.OPEN))
+                log.info("challenge %s is open to mappers", row.name)
+
+    def _mark_ready(self, row: ChallengeRow) -> ChallengeRow:
         if row.step is Step.MADE:
             self.client.update_challenge(_id(row), {"status": int(ChallengeStatus.READY)})
             row = replace(row, step=Step.READY)
             self._keep(row)
         return row
-
-    def show(self, row: ChallengeRow) -> None:
-        """Let people see a challenge that has been filled."""
-        if row.step is Step.READY and not row.paused:
-            self.client.update_challenge(_id(row), {"enabled": True})
-            self._keep(replace(row, step=Step.OPEN))
-            log.info("challenge %s is open to mappers", row.name)
 
     def rehearse(self, group: Group, contents: Sequence[Content]) -> None:
         """In a dry run: say which challenge would be made, or is there, and which tasks would be made in it."""
@@ -207,20 +214,26 @@ class Challenges:
         for row in rows:
             if row.remote is None or (row.checked is not None and now - row.checked < ARCHIVE_CHECK):
                 continue
-            try:
-                challenge = self.client.challenge(row.remote)
-            except MapRouletteMissing:
-                challenge = None
-            if challenge is None or challenge.deleted:
-                log.warning("challenge %s was deleted on the server; its tasks begin anew", row.name)
-                with self.db.transaction() as cursor:
-                    forget_challenge(cursor, row.id)
+            if (challenge := self.find(row)) is None:
                 continue
             if challenge.archived:
                 self.client.archive_challenge(row.remote, False)
                 log.info("challenge %s was archived; it is back", row.name)
             self.mend(row, challenge)
             self._keep(replace(row, checked=now, total=challenge.metrics.total or row.total))
+
+    def find(self, row: ChallengeRow) -> Challenge | None:
+        """A challenge as the server has it; None where it was deleted there, and is forgotten here."""
+        try:
+            challenge = self.client.challenge(_id(row))
+        except MapRouletteMissing:
+            challenge = None
+        if challenge is not None and not challenge.deleted:
+            return challenge
+        log.warning("challenge %s was deleted on the server; its tasks begin anew", row.name)
+        with self.db.transaction() as cursor:
+            forget_challenge(cursor, row.id)
+        return None
 
     def mend(self, row: ChallengeRow, challenge: Challenge) -> None:
         """A challenge that failed to load once, or was finished, and has tasks by now, is a sound one."""
@@ -244,15 +257,16 @@ class Challenges:
                 parts.append((int(number or 1), name))
         return sorted(parts)
 
-    def _intend(self, group: Group, part: int) -> ChallengeRow:
-        with self.db.transaction() as cursor:
-            intend_challenge(cursor, group, part, name_of(group, part, self.context))
-            return next(row for row in read_challenges(cursor) if (row.group, row.part) == (group, part))
+    def _intend(self, cursor: Cursor, group: Group, part: int) -> ChallengeRow:
+        intend_challenge(cursor, group, part, name_of(group, part, self.context))
+        return next(row for row in read_challenges(cursor) if (row.group, row.part) == (group, part))
 
     def _take_over(self, group: Group, part: int, challenge: Challenge) -> ChallengeRow:
-        row = self._intend(group, part)
+        with self.db.transaction() as cursor:
+            row = self._intend(cursor, group, part)
         step = Step.MADE if challenge.status is ChallengeStatus.NONE else Step.READY
-        step = Step.OPEN if challenge.enabled and step is Step.READY else step
+        if challenge.metrics.total or (challenge.enabled and step is Step.READY):
+            step = Step.OPEN  # one with tasks that is hidden was hidden by somebody, and stays so
         row = replace(
             row, remote=challenge.id, step=step, digest=None, name=challenge.name, total=challenge.metrics.total,
             data_origin=challenge.data_origin, checked=None,

@@ -24,7 +24,7 @@ from psycopg2.extensions import cursor as Cursor
 from daemon.config import Config
 from daemon.current_map import CurrentMap
 from daemon.db import Database, query
-from daemon.discrepancies.life import close, lock_ledger
+from daemon.discrepancies.life import close
 from daemon.discrepancies.model import ClosedAs, Discrepancy, State
 from daemon.errors import ChallengeBusy, ChallengeFull, MapRouletteMissing
 from daemon.publish import outbox
@@ -160,22 +160,21 @@ class MapRouletteChannel:
     # -- choose ---------------------------------------------------------------------------------------------------
 
     def _choose(self, now: datetime) -> None:
-        """Of what is shown and has no task yet, let the best have one: note the intention."""
+        """Of what is shown and has no task yet, let the best have one: note the choice and the intention."""
         with self._db.transaction() as cursor:
-            lock_ledger(cursor)
             chosen = self._chosen(cursor, now)
             wrong = self._map.no_longer_hold(cursor, chosen)
             close(cursor, sorted(wrong), ClosedAs.FIXED, now=now, detail={"by": "publishing"})
             chosen = [d for d in chosen if d.key not in wrong]
-            groups = self._grouped(cursor, chosen)
-        for group, keys in groups.items():
-            for row, number in self._challenges.place(group, len(keys)):
-                portion, keys = keys[:number], keys[number:]
-                with self._db.transaction() as cursor:
+            for group, keys in self._grouped(cursor, chosen).items():
+                for row, number in self._challenges.place(cursor, group, len(keys)):
+                    portion, keys = keys[:number], keys[number:]
                     outbox.note(cursor, CHANNEL, portion, now)
                     intend_tasks(cursor, row.id, portion, now)
 
     def _chosen(self, cursor: Cursor, now: datetime) -> list[Discrepancy]:
+        if room_for(cursor, [], self._knobs, now).today == 0:
+            return []
         paused = {(row.group.detector, row.group.kind) for row in read_challenges(cursor) if row.paused}
         kinds = [kind for kind in self._challenges.context.kinds if kind not in paused]
         states = [State.PUBLISHED, State.OPEN] if self._config.publish.dry_run else [State.PUBLISHED]
@@ -227,6 +226,7 @@ class MapRouletteChannel:
             if self._stop.is_set():
                 return False
             self._upkeep.keep(challenges[one.row.challenge], one, now)
+        self._challenges.show()
         return adopted or len(there) > KEPT_AT_ONCE or (len(dues) == PORTION and bool(new or there or without))
 
     def _is_unsettled(self, row: TaskRow, now: datetime) -> bool:
@@ -243,7 +243,7 @@ class MapRouletteChannel:
             self._sequence = sequence
 
     def _fill(self, project: int, row: ChallengeRow, waiting: Sequence[Waiting], now: datetime) -> bool:
-        """Make the tasks of one challenge that are still wanted, and let people see it; whether some were there."""
+        """Make the tasks of one challenge that are still wanted; whether some were there already."""
         adopted = False
         data_time = self._data_time()
         wanted, unwanted = [], []
@@ -268,7 +268,6 @@ class MapRouletteChannel:
                 forget_challenge(cursor, row.id)
         else:
             row = next(other for other in self._challenges.rows() if other.id == row.id)
-            self._challenges.show(row)
             self._challenges.tell_data_time(row, data_time)
         return adopted
 
@@ -293,13 +292,11 @@ class MapRouletteChannel:
                 return
             if row.remote is None:
                 continue
-            try:
-                differing = self._comparison.compare(row, now)
-                self._challenges.mend(row, self._client.challenge(row.remote))
-            except MapRouletteMissing:
-                continue  # the weekly check says what that means
-            if differing:
+            if (challenge := self._challenges.find(row)) is None:
+                continue
+            if differing := self._comparison.compare(row, now):
                 log.info("%s: %d tasks are not as the ledger wants them", row.name, differing)
+            self._challenges.mend(row, challenge)
         with self._db.transaction() as cursor:
             set_compared(cursor, now)
 

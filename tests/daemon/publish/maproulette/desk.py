@@ -13,6 +13,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import shapely
 from claims import Ledger, house, missing, nowhere
 from fake_maproulette import FakeMapRoulette
 from osm_world import Thing, node, way, write_changes
@@ -32,8 +33,8 @@ from daemon.publish.maproulette.channel import MapRouletteChannel
 from daemon.publish.maproulette.client import Client
 from daemon.publish.maproulette.exchange import Exchange
 from daemon.publish.maproulette.filling import SETTLE
-from daemon.publish.maproulette.waiting import read_waiting
 from daemon.publish.maproulette.records import TaskRow, read_challenges, read_tasks
+from daemon.publish.maproulette.waiting import read_waiting
 from daemon.publish.outbox import Due
 from daemon.replication import ChangeFile
 from detectors.base import Claim
@@ -101,7 +102,10 @@ class Desk:
 
     def show(self, *claims: Claim) -> list[str]:
         """Claims that are found and published; their keys, in the order of the claims."""
-        opened = self.ledger.look(*claims, judged=nowhere, now=self.now, sequence=self.sequence).opened
+        owned = shapely.total_bounds([claim.geometry for claim in claims])
+        opened = self.ledger.look(
+            *claims, owned=tuple(owned), judged=nowhere, now=self.now, sequence=self.sequence
+        ).opened
         places = {self.ledger.find(key).point: key for key in opened}
         keys = [places[point_of(claim.geometry)] for claim in claims]
         self.publish(keys)

@@ -80,6 +80,8 @@ def check(desk: Desk, keys: list[str], fixed: set[str], false: set[str]) -> None
     told = [key for (key,) in desk.ledger.all("SELECT key FROM review WHERE came_by = 'maproulette'")]
     assert Counter(told) == Counter(false)
     assert desk.fake.world.locks == {}
+    for challenge in desk.fake.world.challenges.values():
+        assert (challenge.status, challenge.fields["enabled"]) == (3, True), challenge.name
     assert desk.ledger.all("SELECT key FROM outbox") == []
 
 

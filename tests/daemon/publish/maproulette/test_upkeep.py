@@ -2,16 +2,9 @@
 
 from __future__ import annotations
 
-import base64
-import os
-import signal
-import subprocess
-import sys
-from pathlib import Path
-
 import pytest
-from claims import house, missing, moved
-from desk import ALREADY_FIXED, CREATED, DISABLED, FALSE_POSITIVE, FIXED, SKIPPED, TOO_HARD, Desk
+from claims import missing, moved
+from desk import ALREADY_FIXED, CREATED, DISABLED, FALSE_POSITIVE, SKIPPED, TOO_HARD, Desk
 from fake_maproulette import Fault, Mapper
 
 from daemon.discrepancies.life import close, sweep_hidden
