@@ -37,9 +37,26 @@ class TruthInvalid(MapgapError):
     """The truth file cannot be read as one."""
 
 
+def read_truth_file(path: Path) -> dict[str, Any]:
+    """The JSON of a truth file.
+
+    Raises:
+        TruthInvalid: missing, or not a JSON object.
+    """
+    try:
+        document = json.loads(path.read_text())
+    except OSError as error:
+        raise TruthInvalid(f"{path}: cannot be read: {error.strerror}") from None
+    except ValueError as error:
+        raise TruthInvalid(f"{path}: not a truth file: {type(error).__name__}: {error}") from None
+    if not isinstance(document, dict):
+        raise TruthInvalid(f"{path}: not a truth file: a JSON object is expected")
+    return document
+
+
 @dataclass(slots=True)
 class Counts:
-    """True positives, false positives, false negatives, and claims not scored."""
+    """True positives, false positives, false negatives, and claims not scored: how many, or metres of them."""
 
     tp: int = 0
     fp: int = 0
@@ -106,8 +123,16 @@ class Truth:
         Raises:
             TruthInvalid: missing, not JSON, or not in the form described in the module's docstring.
         """
+        return cls.of(read_truth_file(path), path)
+
+    @classmethod
+    def of(cls, document: Mapping[str, Any], path: Path) -> Truth:
+        """From the JSON of a truth file.
+
+        Raises:
+            TruthInvalid: not in the form described in the module's docstring.
+        """
         try:
-            document = json.loads(path.read_text())
             buildings = {b["id"]: b for b in document["buildings"]}
             ghosts = {g["id"]: g for g in document["ghosts"]}
             opened = {document["sequence_start"]: document["initial_open"]}
@@ -130,8 +155,6 @@ class Truth:
                     **{i: shape(g["geometry"]) for i, g in ghosts.items()},
                 },
             )
-        except OSError as error:
-            raise TruthInvalid(f"{path}: cannot be read: {error.strerror}") from None
         except (ValueError, KeyError, TypeError, AttributeError, ShapelyError) as error:
             raise TruthInvalid(f"{path}: not a truth file: {type(error).__name__}: {error}") from None
 

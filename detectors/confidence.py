@@ -16,9 +16,18 @@ from types import MappingProxyType
 LARGE_M2 = 300.0
 
 
+#: Longer roads than this are not more certain for being longer, metres.
+LONG_M = 300.0
+
+
 def log_area(area_m2: float) -> float:
     """The measure that stands for a building's size."""
     return math.log(min(area_m2, LARGE_M2))
+
+
+def log_length(length_m: float) -> float:
+    """The measure that stands for a road's length."""
+    return math.log(min(max(length_m, 1.0), LONG_M))
 
 
 @dataclass(frozen=True)
@@ -44,5 +53,15 @@ CONFIDENCE: Mapping[str, Logistic] = MappingProxyType(
         ),
         # Misplaced for its outline: cautious by hand, as no labelled ground with badly drawn buildings was at hand.
         "outline": Logistic(-9.5, {"seen": 10.0, "iou": -4.0, "log_area": 0.5}),
+    }
+)
+
+ROAD_CONFIDENCE: Mapping[str, Logistic] = MappingProxyType(
+    {
+        "missing": Logistic(-4.0, {"seen": 6.0, "width": 0.0, "open_ends": -0.5, "log_length": 0.0}),
+        "gone": Logistic(1.0, {"here": -10.0, "there": -2.0, "log_length": 0.3}),
+        "misplaced": Logistic(
+            -3.0, {"here": -2.0, "there": 4.0, "gain": 4.0, "distance": 0.0, "steady": 1.0, "log_length": 0.0}
+        ),
     }
 )

@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING, Any
 
 from detectors.catalogue import Kind, read_kinds
 from detectors.errors import PluginInvalid
-from detectors.settings import BuildingSettings
+from detectors.settings import BuildingSettings, RoadSettings
 
 if TYPE_CHECKING:
     from detectors.base import Detector
@@ -102,6 +102,7 @@ class Registry:
 OWN = (
     Plugin("building", BuildingSettings, "detectors.building:BuildingDetector", CATALOGUE / "building.toml",
            model="building", enabled=True),
+    Plugin("road", RoadSettings, "detectors.road:RoadDetector", CATALOGUE / "road.toml", model="road"),
 )
 
 
