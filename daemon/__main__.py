@@ -1,9 +1,9 @@
 """`python -m daemon`, and where the command `mapgap` enters: the commands of all modules on one group."""
 
-from daemon import backfilling, dataset_commands, making, workbench
+from daemon import backfilling, dataset_commands, imagery_commands, making, workbench
 from daemon.cli import main
 
-__all__ = ["backfilling", "dataset_commands", "main", "making", "workbench"]
+__all__ = ["backfilling", "dataset_commands", "imagery_commands", "main", "making", "workbench"]
 
 if __name__ == "__main__":
     main(prog_name="mapgap")

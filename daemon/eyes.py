@@ -6,6 +6,7 @@ model, so that an edit costs a comparison and no segmentation.
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import logging
 from collections.abc import Mapping, Sequence
@@ -16,6 +17,7 @@ import numpy as np
 
 from daemon.config import Config
 from daemon.imagery.cache import Cache
+from daemon.sections.detectors import DetectorSection
 from detectors.base import Chip, Claim, Detector, OsmFeature, Probabilities, Scene, Shape
 from detectors.errors import BundleMismatch
 from detectors.registry import registry
@@ -30,6 +32,7 @@ class Eye:
     """One detector, its network, and the cache of the network's answers (None: nothing is kept).
 
     `augment`: look at everything eight times, turned and mirrored, and average.
+    `bands`: those of the imagery that the network takes, in its order, counted from 1; none: all of them.
     """
 
     detector: Detector
@@ -37,6 +40,7 @@ class Eye:
     engine: Engine
     cache: Cache | None
     augment: bool = False
+    bands: tuple[int, ...] = ()
 
     def look(self, chip: Chip) -> Probabilities:
         """Segment a chip, or remember having done so.
@@ -46,6 +50,7 @@ class Eye:
         Raises:
             BundleMismatch: the model was not made for such imagery, whatever the cache still holds.
         """
+        chip = self._of_bands(chip)
         check_fit(chip, self.bundle)
         kind = "probabilities-augmented" if self.augment else "probabilities"
         key = f"{kind}/{self.bundle.identity}/{_digest(chip)}"
@@ -59,6 +64,17 @@ class Eye:
         return Probabilities(
             (steps.astype(np.float32) / 255).astype(np.float16), tuple(self.bundle.card.classes), self.bundle.identity
         )
+
+    def _of_bands(self, chip: Chip) -> Chip:
+        """The chip as the network takes it."""
+        count = chip.pixels.shape[2]
+        if not self.bands or self.bands == tuple(range(1, count + 1)):
+            return chip
+        if max(self.bands) > count:
+            raise BundleMismatch(f"detectors.{self.detector.name}.bands asks for band {max(self.bands)}, but imagery "
+                                 f"{chip.source} gives {count}; see bands of [[imagery]]")
+        chosen = np.ascontiguousarray(chip.pixels[:, :, [band - 1 for band in self.bands]])
+        return dataclasses.replace(chip, pixels=chosen)
 
     def judge(
         self,
@@ -101,8 +117,9 @@ class Interest:
 def detectors_of(config: Config) -> list[Detector]:
     """The enabled detectors, without their networks: enough to know which OSM objects matter."""
     trusts = config.detectors.unknown_date == "trust_imagery"
+    everybodys = set(DetectorSection.model_fields)
     return [
-        registry().plugins[name].make(trust_undated_imagery=trusts, **table.model_dump(exclude={"enabled", "model"}))
+        registry().plugins[name].make(trust_undated_imagery=trusts, **table.model_dump(exclude=everybodys))
         for name, table in config.detectors.running.items()
     ]
 
@@ -115,7 +132,8 @@ def open_eyes(config: Config, cache: Cache | None) -> list[Eye]:
     """
     eyes, settings = [], config.detectors
     for detector in detectors_of(config):
-        bundle = Bundle.load(getattr(settings, detector.name).model)
+        table = getattr(settings, detector.name)
+        bundle = Bundle.load(table.model)
         if bundle.card.osm_bands:
             raise BundleMismatch(
                 f"model {bundle.identity} was shown the map ({', '.join(bundle.card.osm_bands)}), so it cannot say "
@@ -124,7 +142,7 @@ def open_eyes(config: Config, cache: Cache | None) -> list[Eye]:
         memory = config.data_dir if cache else None
         engine = open_engine(bundle, settings.engine, settings.threads, memory=memory)
         log.info("%s sees through %s", detector.name, bundle.identity)
-        eyes.append(Eye(detector, bundle, engine, cache, settings.augment))
+        eyes.append(Eye(detector, bundle, engine, cache, settings.augment, tuple(table.bands)))
     return eyes
 
 

@@ -43,6 +43,7 @@ from daemon.exporting import context_of
 from daemon.eyes import Eye, Interest, detectors_of, open_eyes
 from daemon.facts import write_fact
 from daemon.imagery import Imagery
+from daemon.imagery.offsets import note_offsets
 from daemon.osm import Delta, open_store, set_position
 from daemon.osm.selection import require_selection
 from daemon.publish.channels import open_channels
@@ -280,6 +281,8 @@ class Pipeline:
                 )
                 for detector, made in claims
             ]
+            if seen:
+                note_offsets(cursor, chip.source, block, [made for _, made in claims], now)
         log.info(
             "looked at %d tiles, %d with imagery: %s",
             len(leased.tiles),

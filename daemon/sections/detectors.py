@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Any, Literal, get_type_hints
+from typing import Annotated, Any, Literal, get_type_hints
 
 from pydantic import Field, create_model, model_validator
 
@@ -16,6 +16,10 @@ class DetectorSection(Section):
 
     enabled: bool = knob(False, "whether it runs")
     model: str = knob("", "a shipped bundle's name, or the directory of one")
+    bands: list[Annotated[int, Field(ge=1, le=64)]] = knob(
+        [], "which of the imagery's bands the model takes, in its order, counted from 1; empty: all of them",
+        max_length=64,
+    )
 
 
 def _section_of(plugin: Plugin) -> type[DetectorSection]:

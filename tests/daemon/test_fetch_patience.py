@@ -67,7 +67,7 @@ def test_a_redirect_into_a_private_network_is_refused_before_a_word_is_said(web,
         inside.put("/admin", b"secret")
         web.script("/a", redirect(inside.url("/admin")))
         fetcher = fetchers(private=lambda address: address == "127.0.0.2", retries=3)
-        with pytest.raises(FetchError, match="redirects to a private address; refused") as caught:
+        with pytest.raises(FetchError, match="leads to a private address; refused") as caught:
             fetcher.get(web.url("/a"), max_bytes=10)
         assert not caught.value.transient
         # nor over a connection that was made for somebody who may

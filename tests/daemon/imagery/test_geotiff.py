@@ -15,6 +15,7 @@ from rasterio.warp import calculate_default_transform, reproject
 
 from daemon.errors import ImageInvalid, ImageryUnavailable
 from daemon.imagery.geotiff import GeotiffSource
+from daemon.imagery.raster import LocalTiff
 from daemon.tiling.grid import HALF_WORLD_M, Tile
 
 Z, X, Y = ORIGIN
@@ -56,7 +57,7 @@ def source(settings):
     made = []
 
     def make(path, **others) -> GeotiffSource:
-        made.append(GeotiffSource(settings(path, kind="geotiff", **others)))
+        made.append(GeotiffSource(settings(path, kind="geotiff", **others), LocalTiff(str(path))))
         return made[-1]
 
     yield make
