@@ -12,7 +12,7 @@ STAMP := $(VENV)/.made-from-lock
 BIN   := $(VENV)/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help env demo test lint bench bench-osm bench-eyes bench-data wheel clean
+.PHONY: help env demo test lint bench bench-osm bench-eyes bench-data bench-detectors wheel clean
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## /  make \1\t/p' Makefile | expand -t 18
@@ -55,6 +55,9 @@ bench-data: env ## training data: GeoIter, RecordIO and files side by side (need
 
 bench-eyes: env ## engines and precisions: tiles a second, the whole path beside the bare loop, memory
 	$(BIN)/python -m pytest -q -s tests/benchmarks/eyes -o python_files='speed_*.py' -m benchmark
+
+bench-detectors: env ## each detector on one block after the probabilities: seconds, memory, growth with objects
+	$(BIN)/python -m pytest -q -s tests/benchmarks/detectors -o python_files='speed_*.py' -m benchmark
 
 wheel: env ## build dist/mapgap-*.whl
 	$(BIN)/python -m pip wheel --quiet --disable-pip-version-check --no-deps --wheel-dir dist .

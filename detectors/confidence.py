@@ -58,10 +58,11 @@ CONFIDENCE: Mapping[str, Logistic] = MappingProxyType(
 
 ROAD_CONFIDENCE: Mapping[str, Logistic] = MappingProxyType(
     {
-        "missing": Logistic(-4.0, {"seen": 6.0, "width": 0.0, "open_ends": -0.5, "log_length": 0.0}),
-        "gone": Logistic(1.0, {"here": -10.0, "there": -2.0, "log_length": 0.3}),
+        "missing": Logistic(-12.102, {"seen": 3.773, "width": 0.796, "open_ends": -0.888, "log_length": 0.911}),
+        "gone": Logistic(2.915, {"here": -6.743, "there": -2.755, "stripe": -3.958, "log_length": -0.102}),
         "misplaced": Logistic(
-            -3.0, {"here": -2.0, "there": 4.0, "gain": 4.0, "distance": 0.0, "steady": 1.0, "log_length": 0.0}
+            -10.805,
+            {"here": -3.382, "there": -1.569, "gain": 6.743, "distance": 0.013, "steady": 6.113, "log_length": 1.209},
         ),
     }
 )

@@ -51,11 +51,13 @@ FINEST_M = 0.8
 MISPLACED_GAIN, MISPLACED_SEEN, MISPLACED_STEADY = 0.15, 0.4, 0.6
 #: A road of which more is seen within the reach of `max_shift` is not accused of being gone.
 GONE_NEARBY = 0.5
-#: A road must lie in the open, not under trees, by such a share, and by `min_length`, before its absence means anything.
+#: A road must lie in the open, not under trees, by such a share and by `min_length`, before its absence says anything.
 LEAST_OPEN = 0.35
 #: What looks like crowns of trees: greener than this (excess green over all light) and darker than this, 0..1, on the
 #: mean of so many metres.
 CROWN_GREEN, CROWN_LIGHT, CROWN_M = 0.05, 0.30, 5.0
+#: How far to both sides of a mapped road a stripe is looked for, metres.
+STRIPE_M = 12
 #: A missing road is led on to a known one that is so near, metres beyond the known one's edge.
 JOIN_M = 16.0
 #: A node of a known way within so many metres is joined itself.
@@ -143,7 +145,7 @@ class RoadDetector:
             return []
         if p.open_share < LEAST_OPEN or p.open_share * line.length < self.settings.min_length:
             return []
-        measures = {"here": p.in_open, "there": p.there, "open": p.open_share}
+        measures = {"here": p.in_open, "there": p.there, "stripe": block.stripe(line)}
         return [
             block.claim("gone", piece, measures, line.length, shift, feature=p.road.feature, profile=p.profile)
             for piece in block.own(translate(line, -shift[0], -shift[1]))
@@ -198,6 +200,7 @@ class _Block:
     probability: np.ndarray
     valid: np.ndarray
     crowns: np.ndarray
+    grey: np.ndarray
     owned: Polygon
 
     @classmethod
@@ -212,7 +215,7 @@ class _Block:
         frame = Frame(chip.bounds, probability.shape)
         grid = Grid.of(frame)
         owned = box(*frame.to_local(box(*scene.owned)).bounds)
-        return cls(scene, frame, grid, probability, valid, _crowns(chip.pixels, grid), owned)
+        return cls(scene, frame, grid, probability, valid, *_light(chip.pixels, grid), owned)
 
     @property
     def bounds(self) -> tuple[float, float, float, float]:
@@ -228,6 +231,20 @@ class _Block:
         inside = (rows >= 0) & (rows < height) & (columns >= 0) & (columns < width)
         return float(self.valid[rows[inside], columns[inside]].sum()) >= 0.95 * len(rows)
 
+    def stripe(self, line: LineString) -> float:
+        """How much the ground along a line (local metres) looks like a stripe in its direction, whatever the network
+        says: spread of the mean brightness of lines parallel to it, against the spread of brightness along them.
+
+        A line drawn anywhere crosses light and dark at random, so that all parallels have about the same mean.
+        """
+        _, points, headings = along(line)
+        right = np.column_stack([np.sin(headings), -np.cos(headings)])
+        offsets = np.arange(-STRIPE_M, STRIPE_M + 1)
+        rows, columns = self.grid.to_pixels((points[None] + offsets[:, None, None] * right[None]).reshape(-1, 2))
+        height, width = self.grid.shape
+        light = self.grey[np.clip(rows, 0, height - 1), np.clip(columns, 0, width - 1)].reshape(len(offsets), -1)
+        return float(light.mean(axis=1).std() / max(float(light.std(axis=1).mean()), 1e-3))
+
     def own(self, line: LineString) -> list[LineString]:
         """The pieces of a line (local metres, map's frame) that are this block's to claim.
 
@@ -237,7 +254,7 @@ class _Block:
         strays = [part for part in _parts(line.difference(self.owned)) if self._strays(part)]
         merged = shapely.line_merge(shapely.union_all([line.intersection(self.owned), *strays]))
         pieces = [part for part in _parts(merged) if part.equals(line) or not self._strays(part)]
-        return [piece for piece in pieces if self._owns(piece)]
+        return [piece for piece in map(_with_middle, pieces) if self._owns(piece)]
 
     def _strays(self, part: LineString) -> bool:
         sides = [self._side(shapely.Point(part.coords[at])) for at in (0, -1)]
@@ -389,6 +406,15 @@ def _on_way(way: BaseGeometry, frame: Frame, place: np.ndarray) -> tuple[float, 
     return float(lonlat[0]), float(lonlat[1])
 
 
+def _with_middle(line: LineString) -> LineString:
+    """The same line with a node in its middle: of a line with none between its ends, an end would represent it, and an
+    end lies on the border of two blocks."""
+    points = shapely.get_coordinates(line)
+    at = np.cumsum(np.hypot(*np.diff(points, axis=0).T))
+    middle = shapely.get_coordinates(line.interpolate(0.5, normalized=True))
+    return LineString(np.insert(points, int(np.searchsorted(at, at[-1] / 2)) + 1, middle, axis=0))
+
+
 def _parts(geometry: BaseGeometry) -> list[LineString]:
     return [part for part in shapely.get_parts(geometry) if isinstance(part, LineString) and part.length > 0]
 
@@ -412,16 +438,20 @@ def _open_share(line: BaseGeometry, explained: Explained) -> float:
     return open_length / line.length if line.length else 0.0
 
 
-def _crowns(pixels: np.ndarray, grid: Grid) -> np.ndarray:
-    """bool [H, W] on the grid: what looks like crowns of trees in leaf, green and dark, in imagery of red, green, blue.
+def _light(pixels: np.ndarray, grid: Grid) -> tuple[np.ndarray, np.ndarray]:
+    """What looks like crowns of trees (bool [H, W] on the grid), and the mean of all bands (float32 [H, W], 0..1).
 
-    The excess green index (Woebbecke et al. 1995) over normalised colours, averaged over a few metres.
+    Crowns in leaf are green and dark, in imagery of red, green and blue: the excess green index (Woebbecke et al. 1995)
+    over normalised colours, averaged over a few metres. Imagery of fewer bands shows none.
     """
-    if pixels.shape[2] < 3:
-        return np.zeros(grid.shape, bool)
-    colours = pixels[..., :3].astype(np.float32) / np.iinfo(pixels.dtype).max
-    colours = cv2.resize(colours, grid.shape[::-1], interpolation=cv2.INTER_AREA)
+    colours = pixels.astype(np.float32) / np.iinfo(pixels.dtype).max
+    bands = [
+        cv2.resize(colours[..., i], grid.shape[::-1], interpolation=cv2.INTER_AREA) for i in range(pixels.shape[2])
+    ]
+    grey = np.mean(bands, axis=0)
+    if len(bands) < 3:
+        return np.zeros(grid.shape, bool), grey
     side = 2 * round(CROWN_M / 2 / grid.gsd) + 1
-    red, green, blue = cv2.split(cv2.blur(colours, (side, side)))
+    red, green, blue = (cv2.blur(band, (side, side)) for band in bands[:3])
     light = red + green + blue
-    return (2 * green - red - blue > CROWN_GREEN * light) & (light < 3 * CROWN_LIGHT)
+    return (2 * green - red - blue > CROWN_GREEN * light) & (light < 3 * CROWN_LIGHT), grey

@@ -105,7 +105,8 @@ def place_roads(
     total = np.bincount(owner.ravel(), weights=near.ravel(), minlength=len(roads) + 1)
     fits = total >= 0.5 * np.maximum(count, 1)
     fits[0] = False
-    steps = _steps(max_shift, grid)
+    moves = _Moves(max_shift, grid)
+    plane, owners = moves.pad(blurred), moves.pad(owner)
     placed = []
     for number, road in enumerate(roads, start=1):
         if not road.judged:
@@ -113,16 +114,16 @@ def place_roads(
         _, points, headings = along(road.line, STEP_M)
         seen = _at(near, grid.to_pixels(points))
         is_open = ~_at(hidden, grid.to_pixels(points))
-        scores = _scores(points, blurred, grid, steps, (owner, fits, number))
-        priced = scores - SHIFT_COST * np.hypot(*steps.T)
+        scores = moves.means(points, plane, (owners, fits, number))
+        priced = scores - moves.costs
         best = int(np.argmax(priced))
-        shift = tuple(map(float, steps[best]))
-        at_shift = _at(near, grid.to_pixels(points + steps[best]))
-        middle = int(np.flatnonzero((steps == 0).all(axis=1))[0])
+        shift = tuple(map(float, moves.steps[best]))
+        at_shift = _at(near, grid.to_pixels(points + moves.steps[best]))
         placed.append(PlacedRoad(
             road, shift, float(seen.mean()), float(at_shift.mean()),
-            float(seen[is_open].mean()) if is_open.any() else 1.0, float(is_open.mean()), float(priced[best] - scores[middle]),
-            float((at_shift >= 0.3).mean()), _profile(points, headings, blurred, grid),
+            float(seen[is_open].mean()) if is_open.any() else 1.0, float(is_open.mean()),
+            float(priced[best] - scores[moves.none]), float((at_shift >= 0.3).mean()),
+            _profile(points, headings, blurred, grid),
         ))
     return placed
 
@@ -134,14 +135,14 @@ def common_shift(roads: Sequence[MappedRoad], probability: np.ndarray, grid: Gri
     """
     if len(roads) < MIN_ROADS or sum(road.line.length for road in roads) < MIN_LENGTH_M:
         return 0.0, 0.0
-    blurred, steps = _blur(probability, grid), _steps(MOST_COMMON_M, grid)
-    total, length = np.zeros(len(steps)), 0.0
+    moves = _Moves(MOST_COMMON_M, grid)
+    plane = moves.pad(_blur(probability, grid))
+    total, length = np.zeros(len(moves.steps)), 0.0
     for road in roads:
-        scores = _scores(along(road.line, STEP_M)[1], blurred, grid, steps)
+        scores = moves.means(along(road.line, STEP_M)[1], plane)
         total += road.line.length * (scores - scores.mean())
         length += road.line.length
-    priced = total / length - SHIFT_COST * np.hypot(*steps.T)
-    return tuple(map(float, steps[int(np.argmax(priced))]))
+    return tuple(map(float, moves.steps[int(np.argmax(total / length - moves.costs))]))
 
 
 def _blur(probability: np.ndarray, grid: Grid) -> np.ndarray:
@@ -153,36 +154,46 @@ def _dilate(probability: np.ndarray, grid: Grid) -> np.ndarray:
     return cv2.dilate(probability, cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (side, side)))
 
 
-def _steps(radius: float, grid: Grid) -> np.ndarray:
-    """Shifts [N, 2] in metres, a pixel apart, up to a radius."""
-    reach = math.ceil(radius / grid.gsd)
-    offsets = np.arange(-reach, reach + 1) * grid.gsd
-    steps = np.stack(np.meshgrid(offsets, offsets), axis=-1).reshape(-1, 2)
-    return steps[np.hypot(*steps.T) <= radius + 1e-9]
+class _Moves:
+    """All shifts up to a radius, a pixel apart, and the means of planes under points moved by them.
 
-
-def _scores(
-    points: np.ndarray, plane: np.ndarray, grid: Grid, steps: np.ndarray,
-    taken: tuple[np.ndarray, np.ndarray, int] | None = None,
-) -> np.ndarray:
-    """Mean of a plane [H, W] under points [N, 2] at each of the shifts [S, 2].
-
-    Args:
-        taken: (number of the road that each pixel belongs to, whether the road of a number fits, the own number).
+    Planes are padded by the radius, so that a moved point is one index further on in the flat plane, never outside.
     """
-    rows, columns = grid.to_pixels(points)
-    right = np.round(steps[:, 0] / grid.gsd).astype(int)
-    down = np.round(-steps[:, 1] / grid.gsd).astype(int)
-    height, width = plane.shape
-    at = (
-        np.clip(rows[None] + down[:, None], 0, height - 1), np.clip(columns[None] + right[:, None], 0, width - 1),
-    )
-    values = plane[at]
-    if taken is not None:
-        owner, fits, number = taken
-        there = owner[at]
-        values = np.where(fits[there] & (there != number), values * TAKEN_SHARE, values)
-    return values.mean(axis=1)
+
+    def __init__(self, radius: float, grid: Grid):
+        self.grid, self.reach = grid, math.ceil(radius / grid.gsd)
+        offsets = np.arange(-self.reach, self.reach + 1)
+        right, down = (part.ravel() for part in np.meshgrid(offsets, offsets))
+        within = np.hypot(right, down) * grid.gsd <= radius + 1e-9
+        right, down = right[within], down[within]
+        self.steps = np.column_stack([right, -down]) * grid.gsd
+        self.costs = SHIFT_COST * np.hypot(*self.steps.T)
+        self.none = int(np.flatnonzero((right == 0) & (down == 0))[0])
+        self._row = grid.shape[1] + 2 * self.reach
+        self._moves = down * self._row + right
+
+    def pad(self, plane: np.ndarray) -> np.ndarray:
+        """A plane [H, W] as `means` takes it."""
+        return np.pad(plane, self.reach).ravel()
+
+    def means(
+        self, points: np.ndarray, padded: np.ndarray, taken: tuple[np.ndarray, np.ndarray, int] | None = None
+    ) -> np.ndarray:
+        """Mean of a plane under points [N, 2] (local metres) at each shift [S].
+
+        Args:
+            taken: (padded numbers of the roads that pixels belong to, whether the road of a number fits, the own one).
+        """
+        rows, columns = self.grid.to_pixels(points)
+        height, width = self.grid.shape
+        at = (np.clip(rows, 0, height - 1) + self.reach) * self._row + np.clip(columns, 0, width - 1) + self.reach
+        places = self._moves[:, None] + at[None]
+        values = padded[places]
+        if taken is not None:
+            owner, fits, number = taken
+            there = owner[places]
+            values = np.where(fits[there] & (there != number), values * TAKEN_SHARE, values)
+        return values.mean(axis=1)
 
 
 def _profile(points: np.ndarray, headings: np.ndarray, plane: np.ndarray, grid: Grid) -> tuple[float, ...]:

@@ -17,6 +17,7 @@ import math
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import pairwise
 
 import numpy as np
 import shapely
@@ -182,7 +183,7 @@ class _Block:
                 continue
             for piece in shapely.get_parts(part.segmentize(PIECE_M)):
                 points = shapely.get_coordinates(piece)
-                for pair in zip(points[:-1], points[1:], strict=True):
+                for pair in pairwise(points):
                     middle = self.frame.to_lonlat(Point(np.mean(pair, axis=0)))
                     if not self.judged(middle.x, middle.y):
                         unjudged.append(LineString(pair))
@@ -220,7 +221,7 @@ def _components(drawn: Sequence[_Line], claims: int, block: _Block) -> list[list
 def _welded(
     like: Claim, claims: Sequence[Claim], kept: Sequence[tuple[Discrepancy, BaseGeometry]], block: _Block
 ) -> Claim:
-    """One claim for all: their lines as one, confidence and shift weighted by length, evidence of the one it is like."""
+    """One claim for all: their lines as one; confidence and shift weighted by length, evidence as `like` has it."""
     fresh = [block.frame.to_local(claim.geometry) for claim in claims]
     bodies = shapely.union_all([line.buffer(ALONG_M, cap_style="flat") for line in fresh])
     old = [part.difference(bodies) for _, part in kept]

@@ -2,8 +2,9 @@
 
     python -m detectors.training.road_calibration BUNDLE --data DIR
 
-prints what was found by kind, the regressions of `detectors.confidence`, and how well they keep their word. Asked are the
-places of the bundle's sources with use = "test", which it has not been trained on, but for those that --without names.
+prints what was found by kind, the regressions of `detectors.confidence`, and how well they keep their word. Asked are
+the places of the bundle's sources with use = "test", which it has not been trained on, but for those that --without
+names.
 Their masks are thinned and traced: that is the true network. The spoilt maps are drawn from a seed: an eighth of the
 edges is left out, a tenth pushed 6 to 16 m to a side, as many as a twelfth are invented, arcs that keep `CLEARANCE_M`
 from every road; all others are drawn with an error of 1 m.
@@ -46,7 +47,7 @@ CLEARANCE_M = 14.0
 RIGHT_SHARE, NEAR_M = 0.5, 8.0
 MEASURES = {
     "missing": ("seen", "width", "open_ends", "log_length"),
-    "gone": ("here", "there", "log_length"),
+    "gone": ("here", "there", "stripe", "log_length"),
     "misplaced": ("here", "there", "gain", "distance", "steady", "log_length"),
 }
 
@@ -127,7 +128,8 @@ def _arc(rng: np.random.Generator, bounds: tuple[float, float, float, float]) ->
     length, turn, start = rng.uniform(60, 150), rng.uniform(-1.2, 1.2), rng.uniform(0, 2 * math.pi)
     headings = start + np.linspace(0, turn, 8)
     steps = length / 8 * np.column_stack([np.cos(headings), np.sin(headings)])
-    return LineString(np.vstack([[0, 0], np.cumsum(steps, axis=0)]) + (rng.uniform(west, east), rng.uniform(south, north)))
+    place = rng.uniform(west, east), rng.uniform(south, north)
+    return LineString(np.vstack([[0, 0], np.cumsum(steps, axis=0)]) + place)
 
 
 def judge_claims(

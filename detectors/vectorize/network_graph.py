@@ -38,7 +38,11 @@ class LineGraph:
 
 
 def trace_skeleton(skeleton: np.ndarray, gsd: float, simplify_px: float = SIMPLIFY_PX) -> LineGraph:
-    """The graph of a skeleton (bool [H, W]); x right and y down, in metres from the upper left corner."""
+    """The graph of a skeleton (bool [H, W]); x right and y down, in metres from the upper left corner.
+
+    Args:
+        simplify_px: 0 leaves a point a pixel.
+    """
     pixels = {(int(r), int(c)) for r, c in np.argwhere(skeleton)}
     beside = {pixel: _neighbours(pixel, pixels) for pixel in pixels}
     nodes = {pixel for pixel, others in beside.items() if len(others) != 2}
@@ -65,9 +69,10 @@ def trace_skeleton(skeleton: np.ndarray, gsd: float, simplify_px: float = SIMPLI
             walk(pixel, beside[pixel][0])
     number = {pixel: i for i, pixel in enumerate(sorted(nodes))}
     lines = [
-        LineString([((c + 0.5) * gsd, (r + 0.5) * gsd) for r, c in chain]).simplify(simplify_px * gsd)
-        for chain in chains
+        LineString([((c + 0.5) * gsd, (r + 0.5) * gsd) for r, c in chain]) for chain in chains
     ]
+    if simplify_px:
+        lines = [line.simplify(simplify_px * gsd) for line in lines]
     ends = [(number[chain[0]], number[chain[-1]]) for chain in chains]
     return _shave(lines, ends)
 

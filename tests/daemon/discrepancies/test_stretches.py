@@ -6,14 +6,15 @@ from itertools import permutations
 
 import pytest
 import shapely
-from claims import LAT, LON, METRE_EAST, METRE_NORTH, area, everywhere, later
+from claims import LAT, LON, METRE_EAST, METRE_NORTH, NOW, area, everywhere, later
 from shapely.geometry import LineString
 
 from daemon.discrepancies.life import close, publish
 from daemon.discrepancies.model import ClosedAs, State
 from daemon.discrepancies.recheck import no_longer_hold
 from daemon.discrepancies.stretches import changed_length
-from detectors.base import Claim
+from detectors.base import Claim, OsmFeature
+from detectors.road import RoadDetector
 
 #: Three blocks side by side, 200 m each.
 BLOCKS = [area(200 * n, 0, 200 * n + 200, 200) for n in range(3)]
@@ -72,18 +73,21 @@ def test_a_piece_that_closes_the_gap_makes_one_of_two_and_the_published_one_stay
     assert details == [({"part_of": east},)]
 
 
-def test_it_closes_as_a_whole_when_the_map_has_it(ledger):
+def test_it_closes_as_a_whole_when_the_map_has_it_and_opens_again_under_its_key(ledger):
     for number, piece in enumerate(PIECES):
         look(ledger, number, road(piece))
     (key,) = live(ledger)
+
+    def fixed(*drawn: LineString) -> set[str]:
+        ways = [OsmFeature("way", n, 1, NOW, {"highway": "residential"}, one) for n, one in enumerate(drawn)]
+        with ledger.cursor() as cursor:
+            return no_longer_hold(
+                cursor, [ledger.find(key)], holds=RoadDetector().holds, features_in=lambda cursor, bbox: ways)
+
+    assert fixed(PIECES[0]) == set()
+    assert fixed(*PIECES) == {key}
     with ledger.cursor() as cursor:
-        asked = no_longer_hold(
-            cursor, [ledger.find(key)], holds=lambda claim, features: claim.geometry.length < line((0, 0), (400, 0)).length,
-            features_in=lambda cursor, bbox: [],
-        )
-        close(cursor, asked, ClosedAs.FIXED, now=later(1))
-    assert live(ledger) == [] and asked == {key}
-    # Seen again in one block, it opens again under its key.
+        close(cursor, [key], ClosedAs.FIXED, now=later(1))
     assert look(ledger, 1, road(PIECES[1]), now=later(2)).reopened == [key]
 
 
