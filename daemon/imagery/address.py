@@ -12,11 +12,13 @@ from daemon.imagery.key import PLACEHOLDER as KEY
 from daemon.tiling.grid import Block, Tile
 
 _PLACEHOLDER = re.compile(r"\{([^{}]*)\}")
-_NUMBERS = {"z": "z", "zoom": "z", "x": "x", "y": "y", "-y": "-y", "ty": "-y"}
+_NUMBERS = {"x": "x", "y": "y", "-y": "-y", "ty": "-y"}
+#: The zoom as it is, counted from another one, or downwards: {z}, {zoom}, {z-1}, {19-z}.
+_ZOOM = re.compile(r"(?:(\d{1,2})-)?z(?:oom)?([+-]\d{1,2})?")
 _QUADKEYS = {"q", "quadkey", "u"}
 _MIDDLE = {"lon", "lat"}
 _KNOWN = (
-    "{z} {x} {y}, {-y} for rows from the south, {quadkey}, {lon} {lat} of its "
+    "{z} {x} {y}, {-y} for rows from the south, {z-1} for other counts of zooms, {quadkey}, {lon} {lat} of its "
     "middle, {s}, {switch:a,b,c}, {time}, {apikey}"
 )
 
@@ -84,7 +86,9 @@ class UrlTemplate:
     def _value(self, name: str, tile: Tile) -> str:
         if name in _NUMBERS:
             south = (1 << tile.z) - 1 - tile.y
-            return str({"z": tile.z, "x": tile.x, "y": south if self._tms else tile.y, "-y": south}[_NUMBERS[name]])
+            return str({"x": tile.x, "y": south if self._tms else tile.y, "-y": south}[_NUMBERS[name]])
+        if zoom := _ZOOM.fullmatch(name):
+            return str((int(zoom[1]) - tile.z if zoom[1] else tile.z) + int(zoom[2] or 0))
         if name in _QUADKEYS:
             return quadkey(tile)
         if name in _MIDDLE:
@@ -98,14 +102,18 @@ class UrlTemplate:
     def _problem(self) -> str | None:
         found = _PLACEHOLDER.findall(self.text)
         known = {*_NUMBERS, *_QUADKEYS, *_MIDDLE, "s", "time", "apikey"}
-        unknown = sorted({name for name in found if name not in known and not name.startswith("switch:")})
+        unknown = sorted({
+            name for name in found
+            if name not in known and not name.startswith("switch:") and not _ZOOM.fullmatch(name)
+        })
         if unknown:
             return f"does not know {{{unknown[0]}}}; known are {_KNOWN}"
         if "time" in found and not self._time:
             return "has {time}, but `time` is empty"
         if _QUADKEYS & set(found) or set(found) >= _MIDDLE:
             return None
-        missing = {"z", "x", "y"} - {_NUMBERS[name].lstrip("-") for name in found if name in _NUMBERS}
+        missing = {"z", "x", "y"} - {_NUMBERS.get(name, "z").lstrip("-") for name in found
+                                     if name in _NUMBERS or _ZOOM.fullmatch(name)}
         if missing:
             return "lacks " + " ".join(f"{{{name}}}" for name in sorted(missing, key="zxy".index))
         return None

@@ -5,8 +5,9 @@ Formats: OGC 01-068r3 (WMS 1.1.1), 06-042 (WMS 1.3.0), 07-057r7 (WMTS 1.0.0).
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from typing import TypeVar
 from urllib.parse import parse_qsl, quote, urlsplit, urlunsplit
 from xml.etree.ElementTree import Element
 
@@ -81,8 +82,16 @@ class WmtsCapabilities:
     sets: dict[str, tuple[str, tuple[Matrix, ...]]]
 
 
-def read_capabilities(documents: Documents, url: str) -> tuple[Element, Document]:
-    """A service's own description.
+Told = TypeVar("Told")
+
+
+def read_capabilities(
+    documents: Documents, url: str, parse: Callable[[Element, str], Told]
+) -> tuple[Told, Document]:
+    """A service's own description; one that is of no use is not kept.
+
+    Args:
+        parse: what is made of it.
 
     Raises:
         ImageInvalid: it is none, or larger than client.max_document.
@@ -93,7 +102,7 @@ def read_capabilities(documents: Documents, url: str) -> tuple[Element, Document
         told = service_error(document.data, document.origin)
         if told is not None:
             raise ImageryUnavailable(f"{document.origin}: the server answers with an error: {documents.key.hide(told)}")
-        return parse_xml(document.data, document.origin), document
+        return parse(parse_xml(document.data, document.origin), document.origin), document
     except (ImageInvalid, ImageryUnavailable):
         documents.forget(document)
         raise

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import re
+import threading
 from collections.abc import Iterator
 from datetime import UTC, date, datetime
 from typing import Any
@@ -26,12 +27,12 @@ log = logging.getLogger(__name__)
 FIRST = date(1858, 1, 1)
 _MONTHS = ("jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec")
 _YEAR = r"(?P<y>(?:18|19|20)\d\d)"
-#: ISO 8601, also a month alone, also without hyphens; American; in words; a year alone. What one form has read, the
+#: American; ISO 8601 without hyphens and with them, also a month alone; in words; a year alone. What one form has read, the
 #: forms after it do not see.
 _FORMS = tuple(re.compile(form, re.IGNORECASE) for form in (
+    rf"\b(?P<m>[01]?\d)/(?P<d>[0-3]?\d)/{_YEAR}\b",
     rf"\b{_YEAR}(?P<m>[01]\d)(?P<d>[0-3]\d)(?:T\d|\d{{6}}\b|\b)",
     rf"\b{_YEAR}-(?P<m>[01]?\d)(?:-(?P<d>[0-3]?\d))?(?!\d)",
-    rf"\b(?P<m>[01]?\d)/(?P<d>[0-3]?\d)/{_YEAR}\b",
     rf"\b(?P<d>[0-3]?\d)[ .-](?P<name>[A-Z]{{3}})[A-Z]*[ .,-]+{_YEAR}\b",
     rf"\b(?P<name>[A-Z]{{3}})[A-Z]* +(?:(?P<d>[0-3]?\d),? +)?{_YEAR}\b",
     rf"(?<![\d/.-]){_YEAR}(?![\d/.-])",
@@ -102,6 +103,7 @@ class MetadataService:
         self._template, self._field, self._zoom = template, field, zoom
         self._documents = documents
         self._told = False
+        self._lock = threading.Lock()
 
     def day(self, tile: Tile) -> date | None:
         """The oldest day on which a tile was taken, None where the service does not say.
@@ -112,7 +114,8 @@ class MetadataService:
         up = max(0, tile.z - self._zoom)
         url = self._template.fill(Tile(tile.z - up, tile.x >> up, tile.y >> up))
         try:
-            document = self._documents.read(url)
+            with self._lock:  # neighbouring tiles want the same answer at the same time
+                document = self._documents.read(url)
             tree = _parse(document.data, document.origin)
         except ImageInvalid as error:
             if not self._told:

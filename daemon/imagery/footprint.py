@@ -15,6 +15,8 @@ from daemon.tiling.grid import TILE_PX, Block, Tile, fractional_tiles
 
 #: Tiles that are looked at to tell a coverage; an area with more does not tell.
 COVERAGE_MOST = 1_000_000
+#: What of a tile's side counts as nothing.
+HAIR = 1e-6
 #: Fractional bits of coordinates given to OpenCV.
 _BITS = 4
 
@@ -33,14 +35,18 @@ def tiles_touching(area: BaseGeometry, zoom: int) -> set[Tile] | None:
     lats = np.degrees(np.arctan(np.sinh(np.pi * (1 - 2 * np.append(ys, ys[-1] + 1) / (1 << zoom)))))
     found = set()
     for row, y in enumerate(ys):
-        touched = shapely.intersects(area, shapely.box(lons[:-1], lats[row + 1], lons[1:], lats[row]))
+        hair = HAIR * (lons[1] - lons[0])
+        boxes = shapely.box(lons[:-1] + hair, lats[row + 1] + hair, lons[1:] - hair, lats[row] - hair)
+        touched = shapely.intersects(area, boxes)
         found.update(Tile(zoom, int(x), int(y)) for x in xs[touched])
     return found
 
 
 def touches(area: BaseGeometry, tile: Tile) -> bool:
-    """Whether an area touches a tile."""
-    return bool(shapely.intersects(area, shapely.box(*Block(tile.z, tile.x, tile.y, 1).lonlat())))
+    """Whether an area has a part of a tile; one that only shares its edge has none."""
+    west, south, east, north = Block(tile.z, tile.x, tile.y, 1).lonlat()
+    hair = HAIR * (east - west)
+    return bool(shapely.intersects(area, shapely.box(west + hair, south + hair, east - hair, north - hair)))
 
 
 def inside(area: BaseGeometry, tile: Tile) -> np.ndarray:

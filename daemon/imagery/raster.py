@@ -10,10 +10,10 @@ from __future__ import annotations
 import math
 import threading
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 import numpy as np
 import rasterio
@@ -39,7 +39,9 @@ COVERAGE_PX = 8
 COVERAGE_MOST = 4_000_000
 #: A file's own block may hold so many bytes unpacked; honest ones have a megabyte.
 BLOCK_MOST = 256 * 1024**2
-_INKS = (ColorInterp.cyan, ColorInterp.magenta, ColorInterp.yellow, ColorInterp.black)
+
+
+Done = TypeVar("Done")
 
 
 class RasterFile(Protocol):
@@ -57,6 +59,10 @@ class RasterFile(Protocol):
         """
         ...
 
+    def run(self, work: Callable[[], Done]) -> Done:
+        """Do something with its datasets, where that can be done."""
+        ...
+
     def content(self) -> Content:
         """The state of the file.
 
@@ -69,8 +75,22 @@ class RasterFile(Protocol):
         """Why reading failed, where the file knows better than GDAL; told once."""
         ...
 
+    def close(self) -> None:
+        """Called when no dataset of it is open any more."""
+        ...
 
-class LocalTiff:
+
+class LocalRaster:
+    """What rasters of this machine have in common. See `RasterFile`."""
+
+    def run(self, work: Callable[[], Done]) -> Done:
+        return work()
+
+    def close(self) -> None:
+        """Nothing is kept open."""
+
+
+class LocalTiff(LocalRaster):
     """A GeoTIFF on this machine. See `RasterFile`.
 
     Raises:
@@ -112,8 +132,8 @@ def content_of(path: Path) -> Content:
 class Raster:
     """Tiles of one file. Safe to share between threads.
 
-    No imagery is what nodata, an alpha band or a mask say, and what lies outside of the file. Palettes and CMYK come
-    as red, green and blue.
+    No imagery is what nodata, an alpha band or a mask say, and what lies outside of the file. Palettes come as red,
+    green and blue, and so does CMYK, which GDAL itself reads so.
 
     Args:
         file: how it is opened.
@@ -129,12 +149,8 @@ class Raster:
         self._system = system
         self._lock = threading.Lock()  # a dataset must not be read by two threads at once
         self._views: dict[int, _View] = {}
-        with self._naming_errors(), warnings.catch_warnings():
-            warnings.simplefilter("ignore", NotGeoreferencedWarning)
-            with file.open() as dataset:
-                self._require_readable(dataset)
-                self.extent = _Extent(dataset, dataset.crs or system, file.origin)
-                self.bands = _Bands(dataset)
+        with self._naming_errors():
+            self.extent, self.bands = file.run(self._look)
 
     def require(self, layout: Layout) -> None:
         """Whether a layout can be had of it.
@@ -166,26 +182,15 @@ class Raster:
         Raises:
             ImageInvalid, ImageryUnavailable: as `tile`.
         """
+        wanted = list(range(self.bands.count)) if bands is None else list(bands)
         with self._lock, self._naming_errors():
-            if tile.z not in self._views:
-                self._views[tile.z] = _View(self, tile.z, TILE_PX)
-            found = self._views[tile.z].read(tile, list(range(self.bands.count)) if bands is None else list(bands))
+            found = self.file.run(lambda: self._view(tile.z).read(tile, wanted))
         return found if found is not None and found[1].any() else None
 
     def coverage(self, zoom: int) -> set[Tile] | None:
         """Tiles of a zoom with any valid pixel, None where they are too many to look through."""
-        covered = set()
         with self._lock, self._naming_errors():
-            view = _View(self, zoom, COVERAGE_PX)
-            try:
-                if view.rows * view.columns > COVERAGE_MOST:
-                    return None
-                for y in range(view.row, view.row + view.rows):
-                    valid = view.valid_row(y).reshape(COVERAGE_PX, view.columns, COVERAGE_PX).any(axis=(0, 2))
-                    covered.update(Tile(zoom, view.column + int(x), y) for x in np.flatnonzero(valid))
-            finally:
-                view.close()
-        return covered
+            return self.file.run(lambda: self._covered(zoom))
 
     def offers(self, zoom: int) -> bool:
         """Whether tiles of a zoom are made of it: not of pixels blown up too far."""
@@ -200,9 +205,38 @@ class Raster:
 
     def close(self) -> None:
         with self._lock:
-            for view in self._views.values():
-                view.close()
-            self._views.clear()
+            self.file.run(self._close_views)
+            self.file.close()
+
+    def _close_views(self) -> None:
+        for view in self._views.values():
+            view.close()
+        self._views.clear()
+
+    def _view(self, zoom: int) -> _View:
+        if zoom not in self._views:
+            self._views[zoom] = _View(self, zoom, TILE_PX)
+        return self._views[zoom]
+
+    def _covered(self, zoom: int) -> set[Tile] | None:
+        covered: set[Tile] = set()
+        view = _View(self, zoom, COVERAGE_PX)
+        try:
+            if view.rows * view.columns > COVERAGE_MOST:
+                return None
+            for y in range(view.row, view.row + view.rows):
+                valid = view.valid_row(y).reshape(COVERAGE_PX, view.columns, COVERAGE_PX).any(axis=(0, 2))
+                covered.update(Tile(zoom, view.column + int(x), y) for x in np.flatnonzero(valid))
+        finally:
+            view.close()
+        return covered
+
+    def _look(self) -> tuple[_Extent, _Bands]:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", NotGeoreferencedWarning)
+            with self.file.open() as dataset:
+                self._require_readable(dataset)
+                return _Extent(dataset, dataset.crs or self._system, self.file.origin), _Bands(dataset)
 
     def _require_readable(self, dataset: rasterio.DatasetReader) -> None:
         origin = self.file.origin
@@ -236,7 +270,6 @@ class _Bands:
         colours: bands that are no alpha, counted from 1, as they are read.
         alpha: the alpha band, None where there is none.
         palette: uint8 [N, 4], red, green, blue, alpha of each value; None where it has none.
-        inks: the bands are cyan, magenta, yellow, black.
         count: bands that come out.
     """
 
@@ -251,8 +284,7 @@ class _Bands:
             self.palette = np.zeros((max(table) + 1, 4), np.uint8)
             for value, colour in table.items():
                 self.palette[value] = colour
-        self.inks = tuple(kinds[:4]) == _INKS and self.dtype == np.uint8
-        self.count = 3 if self.palette is not None or self.inks else len(self.colours)
+        self.count = len(self.colours) if self.palette is None else 3
         self.scales = np.array([dataset.scales[i - 1] for i in self.colours])
         self.offsets = np.array([dataset.offsets[i - 1] for i in self.colours])
         #: The file says by what its values are to be scaled.
@@ -273,7 +305,7 @@ class _Extent:
     def __init__(self, dataset: rasterio.DatasetReader, system: CRS, origin: str):
         self.system = system
         self.overviews = dataset.overviews(1)
-        west, south, east, north = dataset.bounds
+        west, south, east, north = _bounds(dataset)
         if system.is_geographic:  # mercator has no poles
             south, north = max(south, -85.06), min(north, 85.06)
         box = transform_bounds(system, MERCATOR, west, south, east, north, densify_pts=21)
@@ -287,6 +319,13 @@ class _Extent:
         """Index of the coarsest overview that is still as fine as `pixel` mercator metres; None: the file itself."""
         fitting = [i for i, factor in enumerate(self.overviews) if self.resolution * factor <= 1.01 * pixel]
         return fitting[-1] if fitting else None
+
+
+def _bounds(dataset: rasterio.DatasetReader) -> tuple[float, float, float, float]:
+    """(west, south, east, north) of a file in its own system, however its pixels lie."""
+    corners = [dataset.transform @ (column, row) for column in (0, dataset.width) for row in (0, dataset.height)]
+    xs, ys = zip(*corners, strict=True)
+    return min(xs), min(ys), max(xs), max(ys)
 
 
 def _resolution(dataset: rasterio.DatasetReader, system: CRS, middle: tuple[float, float]) -> float:
@@ -346,10 +385,6 @@ class _View:
             index = np.minimum(self._warped.read(1, window=window), len(self._bands.palette) - 1)
             colours = self._bands.palette[index]
             return np.ascontiguousarray(colours[:, :, bands]), valid & (colours[:, :, 3] >= 128)
-        if self._bands.inks:
-            inks = 255 - self._warped.read([1, 2, 3, 4], window=window).astype(np.uint16)
-            colours = ((inks[:3] * inks[3] + 127) // 255).astype(np.uint8)
-            return np.ascontiguousarray(colours[bands].transpose(1, 2, 0)), valid
         values = self._warped.read([self._bands.colours[band] for band in bands], window=window)
         if self._bands.scaled:
             scale, offset = self._bands.scales[bands], self._bands.offsets[bands]

@@ -8,9 +8,11 @@ and kept in the cache, block by block.
 from __future__ import annotations
 
 import io
-import logging
+import itertools
 import re
 import threading
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import rasterio
@@ -19,16 +21,13 @@ from daemon.errors import ImageInvalid, ImageryUnavailable
 from daemon.fetch import Fetched, Fetcher, FetchError, shown
 from daemon.imagery.cache import Cache
 from daemon.imagery.key import Key
+from daemon.imagery.raster import Done
 from daemon.imagery.source import Content
-
-log = logging.getLogger(__name__)
 
 #: Bytes of a block: what is asked for at once, and kept.
 BLOCK = 128 * 1024
 #: Blocks that one request asks for at most.
 BLOCKS_AT_ONCE = 32
-#: What GDAL knows the file as; it never sees the URL.
-_NAME = "remote.tif"
 _CONTENT_RANGE = re.compile(r"bytes (\d+)-(\d+)/(\d+)")
 
 
@@ -49,11 +48,35 @@ class RemoteTiff:
         self._stamp: str | None = None
         self._failure: Exception | None = None
         self._recent: dict[int, bytes] = {}
+        self._names = itertools.count()
+        self._thread: ThreadPoolExecutor | None = None
         self.size = 0
 
     def open(self, **options: Any) -> rasterio.DatasetReader:
+        """Another dataset, to be opened, used and closed within `run`."""
         self._greet()
-        return rasterio.open(_NAME, driver="GTiff", opener=self._opener, **options)
+        name = f"remote{next(self._names)}.tif"  # GDAL never sees the URL
+
+        def opener(wanted: str, mode: str = "rb") -> _Reader:
+            if wanted != name:  # GDAL looks for files beside; there are none
+                raise FileNotFoundError(wanted)
+            return _Reader(self)
+
+        return rasterio.open(name, driver="GTiff", opener=opener, **options)
+
+    def run(self, work: Callable[[], Done]) -> Done:
+        """Do it in the one thread that GDAL knows the file in: rasterio keeps its openers thread by thread."""
+        with self._lock:
+            if self._thread is None:
+                self._thread = ThreadPoolExecutor(1, thread_name_prefix="remote")
+            thread = self._thread
+        return thread.submit(work).result()
+
+    def close(self) -> None:
+        with self._lock:
+            thread, self._thread = self._thread, None
+        if thread is not None:
+            thread.shutdown()
 
     def content(self) -> Content:
         self._greet()
@@ -148,11 +171,6 @@ class RemoteTiff:
 
     def _cache_key(self, number: int) -> str:
         return f"range {self._url} {self._stamp} {number}"
-
-    def _opener(self, name: str, mode: str = "rb") -> _Reader:
-        if name != _NAME:  # GDAL looks for files beside; there are none
-            raise FileNotFoundError(name)
-        return _Reader(self)
 
     def note(self, failure: Exception) -> None:
         """Remember why a read failed: GDAL has no way to pass it on."""

@@ -18,7 +18,7 @@ import rasterio
 
 from daemon.errors import ImageInvalid, ImageryUnavailable
 from daemon.imagery.document import parse_xml, shorten
-from daemon.imagery.raster import content_of
+from daemon.imagery.raster import LocalRaster, content_of
 from daemon.imagery.source import Content
 
 #: What a mosaic is made of.
@@ -37,7 +37,7 @@ BEGINNINGS = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+", b"\xff\xd8\xff", b"\x89PNG
 DEEPEST, MOST_SOURCES, MOST_BYTES = 4, 100_000, 64 * 1024**2
 
 
-class Vrt:
+class Vrt(LocalRaster):
     """A VRT, checked when it is opened. See `RasterFile`.
 
     Raises:

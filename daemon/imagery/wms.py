@@ -125,8 +125,8 @@ class WmsAddress:
         request = {"SERVICE": "WMS", "REQUEST": "GetCapabilities"}
         if self._settings.version:
             request["VERSION"] = self._settings.version
-        root, document = read_capabilities(self._documents, with_query(self.text, request))
-        return parse_wms(root, document.origin), document.origin
+        capabilities, document = read_capabilities(self._documents, with_query(self.text, request), parse_wms)
+        return capabilities, document.origin
 
     def _agree(self, capabilities: WmsCapabilities, origin: str) -> _Terms:
         """Raises: ImageInvalid: what is configured is not what the server has."""

@@ -101,8 +101,7 @@ class WmtsAddress:
                 url = self.text
                 if not re.search(r"request=getcapabilities|\.xml$", urlsplit(url)._replace(fragment="").geturl(), re.I):
                     url = with_query(url, {"SERVICE": "WMTS", "REQUEST": "GetCapabilities", "VERSION": "1.0.0"})
-                root, document = read_capabilities(self._documents, url)
-                self._agreed = self._agree(parse_wmts(root, document.origin), document)
+                self._agreed = self._agree(*read_capabilities(self._documents, url, parse_wmts))
             return self._agreed
 
     def _agree(self, capabilities: WmtsCapabilities, document: Document) -> _Terms:

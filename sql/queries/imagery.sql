@@ -8,7 +8,8 @@ ORDER BY overview_factor DESC;
 -- name: raster_sample
 -- One raster of a table: coordinate system, width and height of its pixels in that system's units, bands.
 SELECT s.srtext, abs(ST_PixelWidth(r.{raster})), abs(ST_PixelHeight(r.{raster})), ST_NumBands(r.{raster}),
-    ST_AsBinary(ST_Transform(ST_ConvexHull(r.{raster}), 4326)), ST_SRID(r.{raster})
+    CASE WHEN s.srid IS NOT NULL THEN ST_AsBinary(ST_Transform(ST_ConvexHull(r.{raster}), 4326)) END,
+    ST_SRID(r.{raster})
 FROM {table} r LEFT JOIN spatial_ref_sys s ON s.srid = ST_SRID(r.{raster})
 WHERE r.{raster} IS NOT NULL
 LIMIT 1;
