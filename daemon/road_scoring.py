@@ -26,7 +26,7 @@ from shapely.errors import ShapelyError
 from shapely.geometry import box, shape
 from shapely.geometry.base import BaseGeometry
 
-from daemon.scoring import KINDS, Counts, Found, TruthInvalid
+from daemon.scoring import KINDS, Counts, Found, TruthInvalid, open_by_sequence, tiles_by_sequence
 from daemon.tiling.grid import Block, lonlat_to_mercator
 from detectors.base import Frame, OsmFeature
 from detectors.conflation import Lines, unexplained_share
@@ -78,15 +78,10 @@ class RoadTruth:
                 **{i: shape(ghost["geometry"]) for i, ghost in ghosts.items()},
             }
             tiles = _tiles_of_places(document["tiles_z17"], roads, geometries)
-            opened = {document["sequence_start"]: document["initial_open"]}
-            opened |= {s["sequence"]: s["open_ids_after"] for s in document["sequences"]}
             return cls(
                 places={name: _ground(of_place) for name, of_place in tiles.items()}, tiles=tiles, roads=roads,
-                ghosts=ghosts, open_by_sequence=opened, geometries=geometries,
-                tiles_by_sequence={
-                    s["sequence"]: {int(z): frozenset(map(tuple, t)) for z, t in s.get("tiles_touched", {}).items()}
-                    for s in document["sequences"]
-                },
+                ghosts=ghosts, open_by_sequence=open_by_sequence(document),
+                tiles_by_sequence=tiles_by_sequence(document), geometries=geometries,
             )
         except (ValueError, KeyError, TypeError, AttributeError, IndexError, ShapelyError) as error:
             raise TruthInvalid(f"{path}: not a truth file of roads: {type(error).__name__}: {error}") from None

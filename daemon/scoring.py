@@ -54,6 +54,20 @@ def read_truth_file(path: Path) -> dict[str, Any]:
     return document
 
 
+def open_by_sequence(document: Mapping[str, Any]) -> dict[int, Mapping[str, list[int]]]:
+    """Sequence -> truth's kind -> ids that are a discrepancy then, of a truth file."""
+    opened = {document["sequence_start"]: document["initial_open"]}
+    return opened | {one["sequence"]: one["open_ids_after"] for one in document["sequences"]}
+
+
+def tiles_by_sequence(document: Mapping[str, Any]) -> dict[int, dict[int, frozenset[tuple[int, int]]]]:
+    """Sequence -> zoom -> tiles (x, y) that its change file touches, of a truth file."""
+    return {
+        one["sequence"]: {int(z): frozenset(map(tuple, tiles)) for z, tiles in one.get("tiles_touched", {}).items()}
+        for one in document["sequences"]
+    }
+
+
 @dataclass(slots=True)
 class Counts:
     """True positives, false positives, false negatives, and claims not scored: how many, or metres of them."""
@@ -135,8 +149,6 @@ class Truth:
         try:
             buildings = {b["id"]: b for b in document["buildings"]}
             ghosts = {g["id"]: g for g in document["ghosts"]}
-            opened = {document["sequence_start"]: document["initial_open"]}
-            opened |= {s["sequence"]: s["open_ids_after"] for s in document["sequences"]}
             return cls(
                 places={name: box(*area["bbox"]) for name, area in document["areas"].items()},
                 tiles={
@@ -145,11 +157,8 @@ class Truth:
                 buildings=buildings,
                 ghosts=ghosts,
                 regions=[(c["kind"], shape(c["geometry"])) for c in document.get("curated", [])],
-                open_by_sequence=opened,
-                tiles_by_sequence={
-                    s["sequence"]: {int(z): frozenset(map(tuple, t)) for z, t in s.get("tiles_touched", {}).items()}
-                    for s in document["sequences"]
-                },
+                open_by_sequence=open_by_sequence(document),
+                tiles_by_sequence=tiles_by_sequence(document),
                 geometries={
                     **{i: shape(b["true_geometry"]) for i, b in buildings.items()},
                     **{i: shape(g["geometry"]) for i, g in ghosts.items()},

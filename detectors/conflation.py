@@ -94,7 +94,7 @@ def stretches(line: LineString, marked: np.ndarray, join: float = INTERRUPTION_M
     """The parts of a line whose points (as `along` gives them) are marked; interruptions up to `join` metres long
     count as marked, too, where they lie between marked ones."""
     runs = marked_runs(marked, join * len(marked) / line.length if line.length else 0)
-    scale = line.length / len(marked)
+    scale = line.length / max(len(marked), 1)
     return [substring(line, first * scale, last * scale) for first, last in runs]
 
 

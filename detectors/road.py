@@ -23,7 +23,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date
 
 import cv2
@@ -35,7 +35,7 @@ from shapely.geometry.base import BaseGeometry
 
 from detectors.base import EARTH_RADIUS_M, Claim, Frame, OsmFeature, Scene, Shape, frame_around
 from detectors.confidence import ROAD_CONFIDENCE, log_length
-from detectors.conflation import Lines, along, unexplained_share
+from detectors.conflation import Lines, along, stretches, unexplained_share
 from detectors.road_map import Explained, RoadMap, read_map
 from detectors.road_missing import find_missing
 from detectors.road_placing import PROFILE_M, PROFILE_STEP_M, MappedRoad, PlacedRoad, common_shift, place_roads
@@ -58,6 +58,10 @@ LEAST_OPEN = 0.35
 CROWN_GREEN, CROWN_LIGHT, CROWN_M = 0.05, 0.30, 5.0
 #: How far to both sides of a mapped road a stripe is looked for, metres.
 STRIPE_M = 12
+#: A misplaced road must be seen along so much of its better place.
+MOST_SEEN = 0.95
+#: Ends within so many metres of the rim of what can be seen go on beyond it.
+RIM_M = 12.0
 #: A missing road is led on to a known one that is so near, metres beyond the known one's edge.
 JOIN_M = 16.0
 #: A node of a known way within so many metres is joined itself.
@@ -94,10 +98,15 @@ class RoadDetector:
         block = _Block.of(scene)
         known = read_map(scene.features, scene.removed, block.frame, lambda day: self._is_older(day, scene),
                          box(*block.bounds))
-        shift = common_shift([r for r in known.roads if may_be_judged(r.feature.tags)], block.probability, block.grid)
+        standing = [
+            replace(road, line=part)
+            for road in known.roads if may_be_judged(road.feature.tags) for part in block.visible(road.line)
+        ]
+        shift = common_shift(standing, block.probability, block.grid)
         moved = known.moved(shift)
         hidden = block.crowns | block.grid.cover(moved.woods)
-        placed = place_roads(moved.roads, block.probability, hidden, block.grid, self.settings.max_shift)
+        visible = [replace(road, line=part) for road in moved.roads for part in block.visible(road.line)]
+        placed = place_roads(visible, block.probability, hidden, block.grid, self.settings.max_shift)
         misplaced = [p for p in placed if self._is_misplaced(p)]
         claims = [
             *_surest([
@@ -141,7 +150,7 @@ class RoadDetector:
 
     def _gone(self, p: PlacedRoad, block: _Block, shift: tuple[float, float]) -> list[Claim]:
         line = p.road.line
-        if p.in_open >= self.settings.gone or p.there >= GONE_NEARBY or not block.sees(line):
+        if p.in_open >= self.settings.gone or p.there >= GONE_NEARBY:
             return []
         if p.open_share < LEAST_OPEN or p.open_share * line.length < self.settings.min_length:
             return []
@@ -176,7 +185,7 @@ class RoadDetector:
         network = trace_centrelines(block.probability, block.grid)
         ends = _Ends(known.roads, block.frame)
         claims = []
-        for stretch in find_missing(network, Explained(moved, elsewhere), box(*block.bounds), self.settings.min_length):
+        for stretch in find_missing(network, Explained(moved, elsewhere), block.is_at_rim, self.settings.min_length):
             if stretch.seen < self.settings.missing:
                 continue
             on_map, joins = ends.join(translate(stretch.line, -shift[0], -shift[1]), stretch.known_ends)
@@ -224,12 +233,26 @@ class _Block:
         half = (width / 2 * self.grid.gsd, height / 2 * self.grid.gsd)
         return -half[0], -half[1], half[0], half[1]
 
+    def visible(self, line: LineString) -> list[LineString]:
+        """The parts of a line under which there is imagery."""
+        return stretches(line, self._has_imagery(along(line)[1]), 0.0)
+
     def sees(self, line: LineString) -> bool:
         """Whether there is imagery under nearly all of a line."""
-        rows, columns = self.grid.to_pixels(along(line)[1])
+        return float(self._has_imagery(along(line)[1]).mean()) >= MOST_SEEN
+
+    def is_at_rim(self, point: np.ndarray) -> bool:
+        """Whether a point (local metres) is so near to ground without imagery that a road may go on there."""
+        reach = np.arange(-RIM_M, RIM_M + 1, RIM_M)
+        around = np.stack(np.meshgrid(reach, reach), axis=-1).reshape(-1, 2)
+        return not self._has_imagery(point + around).all()
+
+    def _has_imagery(self, points: np.ndarray) -> np.ndarray:
+        rows, columns = self.grid.to_pixels(points)
         height, width = self.grid.shape
-        inside = (rows >= 0) & (rows < height) & (columns >= 0) & (columns < width)
-        return float(self.valid[rows[inside], columns[inside]].sum()) >= 0.95 * len(rows)
+        seen = (rows >= 0) & (rows < height) & (columns >= 0) & (columns < width)
+        seen[seen] = self.valid[rows[seen], columns[seen]]
+        return seen
 
     def stripe(self, line: LineString) -> float:
         """How much the ground along a line (local metres) looks like a stripe in its direction, whatever the network

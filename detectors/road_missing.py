@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import math
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -38,8 +38,6 @@ ALONE_M, ALONE_SEEN = 80.0, 0.75
 ONWARD_DEG = 40.0
 #: Explained stretches up to this length within an unexplained one belong to it (it crosses a known road), metres.
 CROSSING_M = 25.0
-#: Ends within so many metres of the rim of what can be seen go on beyond it.
-RIM_M = 12.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,19 +78,21 @@ class _Piece:
 _KNOWN, _OPEN = -1, -2
 
 
-def find_missing(network: Network, explained: Explained, visible: shapely.Polygon, least: float) -> list[Stretch]:
+def find_missing(
+    network: Network, explained: Explained, is_at_rim: Callable[[np.ndarray], bool], least: float
+) -> list[Stretch]:
     """The stretches that the map does not explain.
 
     Args:
-        visible: what can be seen, local metres.
+        is_at_rim: whether a point [2] in local metres lies so near to the rim of what can be seen that a road may go on
+            beyond it.
         least: shorter ones are not looked at, metres.
     """
     pieces = [piece for line in network.lines for piece in _cut_out(line, network, explained)]
     stretches = []
     for piece in _join_onward(pieces):
         line = LineString(piece.points)
-        ends = [shapely.Point(piece.points[at]) for at in (0, -1)]
-        beyond = [visible.exterior.distance(end) <= RIM_M for end in ends]
+        beyond = [is_at_rim(piece.points[at]) for at in (0, -1)]
         opened = sum(node == _OPEN and not out for node, out in zip(piece.nodes, beyond, strict=True))
         stretch = Stretch(line, piece.seen, piece.width, opened, tuple(node < 0 for node in piece.nodes))
         if line.length >= least and _is_road(stretch):

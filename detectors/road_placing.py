@@ -16,7 +16,6 @@ from dataclasses import dataclass
 
 import cv2
 import numpy as np
-from shapely.affinity import translate
 from shapely.geometry import LineString
 
 from detectors.base import OsmFeature
@@ -205,8 +204,3 @@ def _profile(points: np.ndarray, headings: np.ndarray, plane: np.ndarray, grid: 
 def _at(plane: np.ndarray, pixels: tuple[np.ndarray, np.ndarray]) -> np.ndarray:
     height, width = plane.shape
     return plane[np.clip(pixels[0], 0, height - 1), np.clip(pixels[1], 0, width - 1)]
-
-
-def shifted(line: LineString, shift: tuple[float, float]) -> LineString:
-    """A line moved by (east, north) metres."""
-    return translate(line, *shift)

@@ -94,6 +94,10 @@ def match(claims: Sequence[Claim], known: Sequence[Discrepancy]) -> Matching:
     return Matching(live, silenced, closed, new)
 
 
+def is_line(geometry: BaseGeometry) -> bool:
+    return geometry.geom_type in ("LineString", "MultiLineString")
+
+
 def silences(row: Discrepancy, claim: Claim) -> bool:
     """Whether a false positive silences a claim."""
     ours, theirs = _bodies([claim.geometry, row.geometry])
@@ -142,7 +146,7 @@ def _compare(i: int, j: int, claim: Claim, row: Discrepancy, ours: BaseGeometry,
         or distance <= min(SAME_DISTANCE * np.sqrt(smaller), SAME_MOST_M)
         or (shapely.contains(ours, their_centre) and shapely.contains(theirs, our_centre))
     )
-    if _is_line(claim.geometry) and _is_line(row.geometry):
+    if is_line(claim.geometry) and is_line(row.geometry):
         is_here = shared >= SILENCED_PART * smaller
     is_silenced = is_here or iou >= SILENCED_IOU or shared >= SILENCED_PART * smaller or (same_osm and shared > 0)
     return _Pair(i, j, same_osm, iou, float(distance), same_osm or bool(is_here), bool(is_silenced))
@@ -159,10 +163,6 @@ def _bodies(geometries: Sequence[BaseGeometry]) -> np.ndarray:
     bodies = np.where(shapely.is_empty(bodies), shapely.envelope(drawn), bodies)
     is_thin = (shapely.area(bodies) < BODY_M * BODY_M) | (shapely.get_type_id(bodies) == GEOMETRY_COLLECTION)
     bodies[is_thin] = shapely.buffer(bodies[is_thin], BODY_M)
-    lines = np.array([_is_line(geometry) for geometry in geometries])
+    lines = np.array([is_line(geometry) for geometry in geometries])
     bodies[lines] = shapely.buffer(drawn[lines], LINE_BODY_M)
     return bodies
-
-
-def _is_line(geometry: BaseGeometry) -> bool:
-    return geometry.geom_type in ("LineString", "MultiLineString")

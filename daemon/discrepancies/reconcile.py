@@ -16,7 +16,7 @@ from psycopg2.extensions import cursor as Cursor
 
 from daemon.db import query
 from daemon.discrepancies.life import close, lock_ledger, write_history
-from daemon.discrepancies.match import match, overlap, width_m
+from daemon.discrepancies.match import is_line, match, overlap, width_m
 from daemon.discrepancies.model import (
     LIVE,
     ClosedAs,
@@ -27,7 +27,7 @@ from daemon.discrepancies.model import (
     plain,
     point_of,
 )
-from daemon.discrepancies.stretches import changed_length, is_line, put_together
+from daemon.discrepancies.stretches import changed_length, put_together
 from daemon.tiling.grid import lonlat_to_mercator, mercator_to_lonlat
 from detectors.base import Claim
 

@@ -24,7 +24,7 @@ import shapely
 from shapely.geometry import LineString, MultiLineString, Point, box
 from shapely.geometry.base import BaseGeometry
 
-from daemon.discrepancies.match import silences
+from daemon.discrepancies.match import is_line, silences
 from daemon.discrepancies.model import LIVE, ClosedAs, Discrepancy, State
 from detectors.base import Claim, Frame, frame_around
 
@@ -63,10 +63,6 @@ class Stretches:
     pairs: list[tuple[Claim, Discrepancy]]
     absorbed: Mapping[str, str]
     shortened: list[tuple[Claim, Discrepancy]]
-
-
-def is_line(geometry: BaseGeometry) -> bool:
-    return geometry.geom_type in ("LineString", "MultiLineString")
 
 
 def changed_length(old: BaseGeometry, new: BaseGeometry) -> float:

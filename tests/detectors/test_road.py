@@ -255,8 +255,9 @@ def test_a_road_along_the_border_is_claimed_once():
     x = ground.frame.to_local(Point(middle, south)).x
     wavy = LineString([(x + 3 * math.sin(y / 25), y) for y in range(-200, 201, 5)])
     ground = Ground([wavy])
+    all_claims = RoadDetector(RoadSettings(confidence=0.0))
     claims = [c for owned in ((west, south, middle, north), (middle, south, east, north))
-              for c in ground.judge([], owned=owned)]
+              for c in ground.judge([], owned=owned, detector=all_claims)]
     claimed = shapely.union_all([ground.local(c) for c in claims])
     assert claimed.length == pytest.approx(wavy.length, abs=4 * STRAY_M)
     assert unexplained_share(wavy, Lines([claimed], [4.0], [0.0])) < 0.1
