@@ -27,8 +27,8 @@ log = logging.getLogger(__name__)
 FIRST = date(1858, 1, 1)
 _MONTHS = ("jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec")
 _YEAR = r"(?P<y>(?:18|19|20)\d\d)"
-#: American; ISO 8601 without hyphens and with them, also a month alone; in words; a year alone. What one form has read, the
-#: forms after it do not see.
+#: American; ISO 8601 without hyphens and with them, also a month alone; in words; a year alone. What one form has read,
+#: the forms after it do not see.
 _FORMS = tuple(re.compile(form, re.IGNORECASE) for form in (
     rf"\b(?P<m>[01]?\d)/(?P<d>[0-3]?\d)/{_YEAR}\b",
     rf"\b{_YEAR}(?P<m>[01]\d)(?P<d>[0-3]\d)(?:T\d|\d{{6}}\b|\b)",

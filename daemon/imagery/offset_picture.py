@@ -16,7 +16,7 @@ from daemon.picture import FONT, FONT_SCALE
 from daemon.tiling.grid import Block
 
 #: Pixels: the longer side of a field, the least and most of a place, what is around a field, the strip below it.
-FIELD_PX, LEAST_PX, MOST_PX, RIM_PX, LEGEND_PX = 820, 10, 96, 60, 96
+FIELD_PX, LEAST_PX, MOST_PX, RIM_PX, LEGEND_PX, LEGEND_WIDE_PX = 820, 10, 96, 60, 96, 800
 GROUND, EMPTY, INK, PALE = (24, 24, 24), (40, 40, 40), (235, 235, 235), (130, 130, 130)
 #: Lengths of the arrow in the legend, metres.
 ROUND = (0.5, 1.0, 2.0, 5.0, 10.0, 20.0, 50.0)
@@ -33,20 +33,20 @@ def draw_offsets(offsets: Sequence[Offset]) -> np.ndarray:
     sources: dict[str, list[Offset]] = {}
     for offset in offsets:
         sources.setdefault(offset.source, []).append(offset)
-    fields = [_field(name, found) for name, found in sources.items()]
+    longest = max(0.1, max(offset.length_m for offset in offsets))  # one scale for all, so that they can be compared
+    fields = [_field(name, found, longest) for name, found in sources.items()]
     width = max(field.shape[1] for field in fields)
     wide = [np.pad(f, ((0, 0), (0, width - f.shape[1]), (0, 0)), constant_values=GROUND[0]) for f in fields]
     return np.vstack(wide)
 
 
-def _field(name: str, offsets: Sequence[Offset]) -> np.ndarray:
+def _field(name: str, offsets: Sequence[Offset], longest: float) -> np.ndarray:
     left, top = min(o.x for o in offsets), min(o.y for o in offsets)
     columns, rows = max(o.x for o in offsets) - left + 1, max(o.y for o in offsets) - top + 1
     side = int(np.clip(FIELD_PX // max(columns, rows), LEAST_PX, MOST_PX))
-    width = max(columns * side + 2 * RIM_PX, 560)
+    width = max(columns * side + 2 * RIM_PX, LEGEND_WIDE_PX)
     canvas = np.full((rows * side + 2 * RIM_PX + LEGEND_PX, width, 3), GROUND, np.uint8)
     canvas[RIM_PX : RIM_PX + rows * side, RIM_PX : RIM_PX + columns * side] = EMPTY
-    longest = max(0.1, max(offset.length_m for offset in offsets))
     metre = 0.9 * side / longest  # pixels of a metre of offset
     told = smooth(offsets)
     for offset, expected in told:

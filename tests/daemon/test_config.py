@@ -112,7 +112,7 @@ WRONG: list[tuple[dict[str, Any], str, str, str]] = [
     ({"imagery": [{**SOURCE, "kind": "wcs"}]}, "imagery[0].kind", "'wcs'", "'wms', 'wmts'"),
     ({"imagery": [SOURCE, {**SOURCE, "name": "b", "nodata": [1, 2]}]}, "imagery[1].nodata", "[1, 2]", "of 3 bands"),
     ({"imagery": [{**SOURCE, "nodata": [1, 2, 256]}]}, "imagery[0].nodata", "256", "numbers of 8 bits"),
-    ({"imagery": [{**SOURCE, "nodata": [1, 2, 70000]}]}, "imagery[0].nodata[2]", "70000", "less than or equal to 65535"),
+    ({"imagery": [{**SOURCE, "nodata": [1, 2, 70000]}]}, "imagery[0].nodata[2]", "70000", "equal to 65535"),
     ({"imagery": [{**SOURCE, "bands": [0]}]}, "imagery[0].bands[0]", "0", "greater than or equal to 1"),
     ({"imagery": [{**SOURCE, "depth": 12}]}, "imagery[0].depth", "12", "8 or 16"),
     ({"imagery": [{**SOURCE, "stretch": [9, 1]}]}, "imagery[0].stretch", "[9, 1]", "[lowest, highest]"),

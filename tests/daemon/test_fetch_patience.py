@@ -79,6 +79,17 @@ def test_a_redirect_into_a_private_network_is_refused_before_a_word_is_said(web,
         inside.close()
 
 
+def test_a_url_of_foreign_making_does_not_lead_into_a_private_network(web, fetchers):
+    web.put("/a", b"secret")
+    fetcher = fetchers(private=lambda address: address == "127.0.0.1", retries=3)
+    answer = fetcher.get(web.url("/a"), max_bytes=100)
+    assert answer.content == b"secret" and answer.private, "asked for by name, it is nobody's trick"
+    with pytest.raises(FetchError, match="leads to a private address; refused") as caught:
+        fetcher.get(web.url("/a"), max_bytes=100, foreign=True)
+    assert not caught.value.transient and web.count("/a") == 1
+    assert not fetchers(private=lambda address: False).get(web.url("/a"), max_bytes=100, foreign=True).private
+
+
 def test_a_private_server_may_redirect_within_the_private_network(web, fetcher):
     other = Web("127.0.0.2")
     try:

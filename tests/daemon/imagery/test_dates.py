@@ -69,7 +69,8 @@ def test_headers_of_tiles_tell_their_days_also_from_the_cache(web, opened, setti
     [
         json.dumps({"resourceSets": [{"resources": [{"vintageStart": "01 Jun 2019", "vintageEnd": "02 Oct 2021"},
                                                     {"vintageStart": "05 Jul 2020"}]}]}),
-        '<Response><Metadata vintageStart="2020-07-05"/><a xmlns="urn:x"><vintageStart>2019-06-01</vintageStart></a></Response>',
+        '<Response><Metadata vintageStart="2020-07-05"/>'
+        '<a xmlns="urn:x"><vintageStart>2019-06-01</vintageStart></a></Response>',
     ],
 )
 def test_a_service_tells_the_days_of_tiles(web, opened, settings, tiles, monkeypatch, answer):
@@ -97,5 +98,5 @@ def test_where_the_service_says_nothing_the_day_of_the_source_counts(web, opened
 
 
 def test_a_wrong_address_of_a_service_is_named(opened, settings, tiles):
-    with pytest.raises(ConfigError, match="date_url: does not know {what}"):
+    with pytest.raises(ConfigError, match=r"date_url: does not know \{what\}"):
         opened(settings(tiles, date_url="https://example.org/{what}", date_field="day"))

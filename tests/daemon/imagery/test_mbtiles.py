@@ -88,7 +88,8 @@ def test_the_file_is_never_written_to(town, tmp_path):
     with pytest.raises(ImageInvalid), file._asking(1.0) as connection:
         connection.execute(f"ATTACH '{tmp_path / 'other.db'}' AS other")
     file.close()
-    assert (path.read_bytes(), path.stat().st_mtime_ns) == before and [p.name for p in tmp_path.iterdir()] == [path.name]
+    assert (path.read_bytes(), path.stat().st_mtime_ns) == before
+    assert [p.name for p in tmp_path.iterdir()] == [path.name]
 
 
 @pytest.mark.parametrize(
@@ -130,7 +131,8 @@ def test_what_is_no_mbtiles_file_is_found(opened, settings, tmp_path):
 
 
 def test_rubbish_in_its_tables_is_left_out(tmp_path):
-    rows = [(Z, X, SOUTH - Y, encode(paint(256))), ("a", 1, 1, b""), (Z, -5, 1, b""), (Z, "x", None, b""), (99, 1, 1, b"")]
+    rubbish = [("a", 1, 1, b""), (Z, -5, 1, b""), (Z, "x", None, b""), (99, 1, 1, b"")]
+    rows = [(Z, X, SOUTH - Y, encode(paint(256))), *rubbish]
     file = MbtilesFile(str(make(tmp_path / "a.mbtiles", tiles=rows)), 10**6)
     assert file.zooms() == {Z} and file.tiles(Z) == {Tile(Z, X, Y)}
     file.close()

@@ -145,7 +145,7 @@ def test_a_rotated_raster_is_turned_back(source, picture, tmp_path, angle):
 
 def test_a_raster_that_does_not_say_its_system_is_told_it(source, picture, tmp_path):
     path = write(tmp_path / "silent.tif", bands(picture), crs=None)
-    with pytest.raises(ImageInvalid, match="does not say where it lies .*; set crs, or"):
+    with pytest.raises(ImageInvalid, match=r"does not say where it lies .*; set crs, or"):
         source(path)
     image = source(path, crs="EPSG:3857").tile(Tile(Z, X + 1, Y + 1))
     assert (image.pixels == expected(picture, 1, 1)).all()
@@ -160,7 +160,8 @@ def test_bands_that_are_not_there_are_named(source, picture, tmp_path):
 def test_a_block_that_unpacks_to_too_much_is_refused(source, tmp_path):
     path = tmp_path / "bomb.tif"
     shape = {"driver": "GTiff", "count": 1, "height": 20_000, "width": 20_000, "dtype": "uint8", "compress": "deflate",
-             "tiled": True, "blockxsize": 20_000, "blockysize": 20_000, "sparse_ok": True, "crs": "EPSG:3857", "transform": MERCATOR}
+             "tiled": True, "blockxsize": 20_000, "blockysize": 20_000, "sparse_ok": True, "crs": "EPSG:3857",
+             "transform": MERCATOR}
     with rasterio.open(path, "w", **shape):
         pass
     with pytest.raises(ImageInvalid, match="unpacks to 400000000 bytes"):
@@ -185,10 +186,13 @@ def vrt(path, *sources, extra="", size=512, attributes=""):
         f'</SourceBand><SrcRect xOff="0" yOff="0" xSize="256" ySize="256"/>'
         f'<DstRect xOff="{column * 256}" yOff="{row * 256}" xSize="256" ySize="256"/></SimpleSource>'
         for name, relative, column, row in sources)
-    all_bands = "".join(f'<VRTRasterBand dataType="Byte" band="{b}"{attributes}><ColorInterp>{c}</ColorInterp>'
-                        f"{parts.format(band=b)}{extra}</VRTRasterBand>" for b, c in ((1, "Red"), (2, "Green"), (3, "Blue")))
+    all_bands = "".join(
+        f'<VRTRasterBand dataType="Byte" band="{band}"{attributes}><ColorInterp>{colour}</ColorInterp>'
+        f"{parts.format(band=band)}{extra}</VRTRasterBand>"
+        for band, colour in ((1, "Red"), (2, "Green"), (3, "Blue")))
+    transform = f"{west}, {PIXEL_M}, 0, {north}, 0, -{PIXEL_M}"
     path.write_text(f'<VRTDataset rasterXSize="{size}" rasterYSize="{size}"><SRS>EPSG:3857</SRS>'
-                    f"<GeoTransform>{west}, {PIXEL_M}, 0, {north}, 0, -{PIXEL_M}</GeoTransform>{all_bands}</VRTDataset>")
+                    f"<GeoTransform>{transform}</GeoTransform>{all_bands}</VRTDataset>")
     return path
 
 

@@ -133,12 +133,12 @@ def test_a_look_notes_what_its_detectors_found(installation):
 def test_the_sources_are_listed_with_their_rights(installation):
     installation.configure(imagery=[
         installation.source(),
-        installation.source(name="later", acquired=None, kind="wms", url="https://user:pw@example.org/wms?k=1", layer="a",
-                            date_header="X-Day"),
+        installation.source(name="later", acquired=None, kind="wms", url="https://user:pw@example.org/wms?k=1",
+                            layer="a", date_header="X-Day"),
     ])
     told = installation.mapgap("imagery", "list").stdout
-    for part in ("rendered: xyz", "licence     MIT", "attribution mapgap", "permission  made up", "date        2024-06-02",
-                 "later: wms https://example.org/wms?k=...", "by tile (header X-Day)", "bands 1, 2, 3 of 8 bits",
+    for part in ("rendered: xyz", "licence     MIT", "attribution mapgap", "permission  made up",
+                 "date        2024-06-02", "later: wms https://example.org/wms?k=...", "by tile (header X-Day)", "bands 1, 2, 3 of 8 bits",
                  "who goes first at each place: order"):
         assert part in told, part
     assert "pw" not in told

@@ -70,8 +70,8 @@ def gis(databases_with_rasters, picture) -> Iterator[str]:
                   dst_crs="EPSG:32645")
         load(cursor, "utm", parts_of(warped, transform, 32645, nodata=0))
         half = picture.reshape(1024, 2, 1024, 2, 3).mean(axis=(1, 3)).astype(np.uint8)
-        load(cursor, "o_2_ortho", parts_of(255 - bands(half), from_origin(MERCATOR.c, MERCATOR.f, 2 * PIXEL_M, 2 * PIXEL_M),
-                                           3857))
+        coarse = from_origin(MERCATOR.c, MERCATOR.f, 2 * PIXEL_M, 2 * PIXEL_M)
+        load(cursor, "o_2_ortho", parts_of(255 - bands(half), coarse, 3857))
         cursor.execute("SELECT AddOverviewConstraints('o_2_ortho', 'rast', 'ortho', 'rast', 2)")
         cursor.execute("CREATE TABLE empty (rast raster)")
         load(cursor, "nowhere", parts_of(bands(picture)[:, :256, :256], MERCATOR, 0))
@@ -150,7 +150,8 @@ def test_a_lost_connection_is_made_anew(opened, settings, gis, picture):
     imagery.chip(Block(Z, X, Y, 1), 0)
     other = psycopg2.connect(re.sub("^postgresql", "postgres", gis))
     with other, other.cursor() as cursor:
-        cursor.execute("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'mapgap imagery'")
+        cursor.execute("SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
+                       "WHERE application_name = 'mapgap imagery'")
     other.close()
     assert (imagery.chip(INNER, 0).pixels == picture[512:1024, 512:1024]).all()
 

@@ -99,7 +99,8 @@ def test_a_server_that_fails_on_the_way_is_unavailable_and_recovers(web, opened,
 
 
 def test_a_file_that_becomes_another_is_not_mixed_up(web, opened, settings, picture, cog, tmp_path):
-    other = write(tmp_path / "o.tif", bands(255 - picture), tiled=True, blockxsize=256, blockysize=256, overviews=[2, 4])
+    tiled = {"tiled": True, "blockxsize": 256, "blockysize": 256, "overviews": [2, 4]}
+    other = write(tmp_path / "o.tif", bands(255 - picture), **tiled)
     web.script("/cog.tif", web.parts(cog, {"ETag": '"one"'}))
     imagery = opened(settings(web.url("/cog.tif"), kind="geotiff"))
     imagery.chip(BLOCK_OF_ONE, 0)

@@ -52,8 +52,8 @@ def test_other_systems_are_warped_and_their_axes_written_as_the_version_wants(
 
 
 def test_a_request_of_an_editors_index_is_filled_in(opened, settings, map_server, picture):
-    request = (f"{map_server}/service?SERVICE=WMS&REQUEST=GetMap&LAYERS=paint&STYLES=&FORMAT=image/png&TRANSPARENT=TRUE&"
-               "VERSION={}&{}={{proj}}&WIDTH={{width}}&HEIGHT={{height}}&BBOX={{bbox}}")
+    request = (f"{map_server}/service?SERVICE=WMS&REQUEST=GetMap&LAYERS=paint&STYLES=&FORMAT=image/png&"
+               "TRANSPARENT=TRUE&VERSION={}&{}={{proj}}&WIDTH={{width}}&HEIGHT={{height}}&BBOX={{bbox}}")
     for url, crs in ((request.format("1.1.1", "SRS"), ""), (request.format("1.3.0", "CRS"), "EPSG:4326")):
         shift, difference = off(opened(settings(url, kind="wms", crs=crs)).chip(BLOCK, 0), picture)
         assert shift < 0.5 and difference < 6
