@@ -75,14 +75,13 @@ def offsets(source: str | None, png: Path | None, as_json: bool, config_path: Pa
 
 
 def _facts(source: Imagery, bounded: bool) -> dict[str, Any]:
-    from daemon.fetch import shown
+    from daemon.imagery.documents import shown_place
 
-    url = shown(source.url) if "://" in source.url else source.url
     pixels = f"bands {', '.join(map(str, source.bands))} of {source.depth} bits"
     if source.stretch:
         pixels += f", {source.stretch[0]:g} to {source.stretch[1]:g} stretched"
     return {
-        "name": source.name, "kind": source.kind, "url": url, "licence": source.licence,
+        "name": source.name, "kind": source.kind, "url": shown_place(source.url), "licence": source.licence,
         "attribution": source.attribution, "permission": source.osm_permission,
         "zooms": f"{source.min_zoom} to {source.max_zoom}", "date": _date(source), "pixels": pixels,
         "where": "within the area of its index entry" if bounded else "",

@@ -279,5 +279,8 @@ def _ticks(line: np.ndarray, apart: float = 24.0, arm: float = 5.0) -> Iterator[
 
 
 def _as_rgb(pixels: np.ndarray) -> np.ndarray:
-    """The first three bands, or one band three times; a copy."""
+    """The first three bands, or one band three times, of other depth than 8 bits stretched to it; a copy."""
+    if pixels.dtype != np.uint8:
+        low, high = np.percentile(pixels, (2, 98))
+        pixels = np.clip((pixels - low) * (255 / max(1.0, high - low)), 0, 255).astype(np.uint8)
     return pixels[:, :, :3].copy() if pixels.shape[2] >= 3 else np.repeat(pixels[:, :, :1], 3, axis=2)

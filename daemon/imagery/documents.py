@@ -37,7 +37,7 @@ class Document:
     @property
     def origin(self) -> str:
         """Its place, fit for messages."""
-        return shown(self.place) if is_url(self.place) else self.place
+        return shown_place(self.place)
 
     def resolve(self, link: str, root: Path | None = None) -> str:
         """Where a link of it leads.
@@ -128,6 +128,11 @@ class Documents:
 def is_url(place: str) -> bool:
     """Whether a place is a server's."""
     return place.lower().startswith(("http://", "https://"))
+
+
+def shown_place(place: str) -> str:
+    """A path as it is, a URL without its secrets."""
+    return shown(place) if "://" in place else place
 
 
 def shown_link(link: str) -> str:

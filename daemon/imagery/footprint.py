@@ -76,7 +76,7 @@ class Within:
         self._source, self._area = source, area
         shapely.prepare(area)
         self.name, self.licence, self.attribution = source.name, source.licence, source.attribution
-        self.permission, self.acquired = source.permission, source.acquired
+        self.acquired = source.acquired
         self.min_zoom, self.max_zoom = source.min_zoom, source.max_zoom
         self.layout: Layout = source.layout
 

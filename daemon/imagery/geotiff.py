@@ -25,7 +25,7 @@ class GeotiffSource:
 
     def __init__(self, settings: Imagery, file: RasterFile, at_once: bool = True):
         self.name, self.licence, self.attribution = settings.name, settings.licence, settings.attribution
-        self.permission, self.acquired = settings.osm_permission, settings.acquired
+        self.acquired = settings.acquired
         self.min_zoom, self.max_zoom = settings.min_zoom, settings.max_zoom
         self.layout = Layout.of(settings)
         self._settings = settings

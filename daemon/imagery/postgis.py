@@ -84,7 +84,7 @@ class PostgisSource:
 
     def __init__(self, settings: Imagery, key: Key, timeout: float):
         self.name, self.licence, self.attribution = settings.name, settings.licence, settings.attribution
-        self.permission, self.acquired = settings.osm_permission, settings.acquired
+        self.acquired = settings.acquired
         self.min_zoom, self.max_zoom = settings.min_zoom, settings.max_zoom
         self.layout = Layout.of(settings)
         self._settings, self._key, self._timeout = settings, key, timeout

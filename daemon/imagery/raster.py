@@ -50,6 +50,8 @@ class RasterFile(Protocol):
     #: Its path, or URL without secrets, and what it should be, for messages.
     origin: str
     kind: str
+    #: It lies on this machine, so that all of it may be read.
+    near: bool
 
     def open(self, **options: Any) -> rasterio.DatasetReader:
         """Another dataset of the file.
@@ -82,6 +84,8 @@ class RasterFile(Protocol):
 
 class LocalRaster:
     """What rasters of this machine have in common. See `RasterFile`."""
+
+    near = True
 
     def run(self, work: Callable[[], Done]) -> Done:
         return work()
@@ -149,6 +153,7 @@ class Raster:
         self._system = system
         self._lock = threading.Lock()  # a dataset must not be read by two threads at once
         self._views: dict[int, _View] = {}
+        self._closed = False
         with self._naming_errors():
             self.extent, self.bands = file.run(self._look)
 
@@ -184,11 +189,15 @@ class Raster:
         """
         wanted = list(range(self.bands.count)) if bands is None else list(bands)
         with self._lock, self._naming_errors():
-            found = self.file.run(lambda: self._view(tile.z).read(tile, wanted))
+            found = self.file.run(lambda: self._read(tile, wanted))
+            if self._closed:
+                self.file.close()
         return found if found is not None and found[1].any() else None
 
     def coverage(self, zoom: int) -> set[Tile] | None:
-        """Tiles of a zoom with any valid pixel, None where they are too many to look through."""
+        """Tiles of a zoom with any valid pixel, None where that is too much to look through."""
+        if not self.file.near and not self.extent.overviews:
+            return None
         with self._lock, self._naming_errors():
             return self.file.run(lambda: self._covered(zoom))
 
@@ -204,7 +213,9 @@ class Raster:
         return minx < west + side and maxx > west and miny < north and maxy > north - side
 
     def close(self) -> None:
+        """Let go of the file. A thread that reads meanwhile still gets its tile, and leaves nothing open."""
         with self._lock:
+            self._closed = True
             self.file.run(self._close_views)
             self.file.close()
 
@@ -213,10 +224,14 @@ class Raster:
             view.close()
         self._views.clear()
 
-    def _view(self, zoom: int) -> _View:
-        if zoom not in self._views:
-            self._views[zoom] = _View(self, zoom, TILE_PX)
-        return self._views[zoom]
+    def _read(self, tile: Tile, bands: list[int]) -> tuple[np.ndarray, np.ndarray] | None:
+        if tile.z not in self._views:
+            self._views[tile.z] = _View(self, tile.z, TILE_PX)
+        try:
+            return self._views[tile.z].read(tile, bands)
+        finally:
+            if self._closed:
+                self._close_views()
 
     def _covered(self, zoom: int) -> set[Tile] | None:
         covered: set[Tile] = set()

@@ -40,6 +40,7 @@ class RemoteTiff:
     """
 
     kind = "a GeoTIFF"
+    near = False
 
     def __init__(self, url: str, fetcher: Fetcher, cache: Cache, key: Key, foreign: bool = False):
         self.origin = shown(url)

@@ -64,8 +64,6 @@ class ImagerySource(Protocol):
     name: str
     licence: str
     attribution: str
-    #: Why it may be used to improve OSM.
-    permission: str
     #: Day the imagery was taken where nothing more is known of a place, None where that is not known either.
     acquired: date | None
     layout: Layout

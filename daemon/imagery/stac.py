@@ -83,7 +83,7 @@ class StacSource:
         self, settings: Imagery, documents: Documents, open_file: Callable[[str, bool], RasterFile], ranking: str
     ):
         self.name, self.licence, self.attribution = settings.name, settings.licence, settings.attribution
-        self.permission, self.acquired = settings.osm_permission, settings.acquired
+        self.acquired = settings.acquired
         self.min_zoom, self.max_zoom = settings.min_zoom, settings.max_zoom
         self.layout = Layout.of(settings)
         self._settings, self._documents, self._open_file = settings, documents, open_file
@@ -197,15 +197,12 @@ class StacSource:
 
     def _raster(self, file: str, foreign: bool) -> Raster:
         with self._lock:
-            if file in self._rasters:
-                self._rasters.move_to_end(file)
-                return self._rasters[file]
-        raster = Raster(self._open_file(file, foreign))
-        with self._lock:
-            self._rasters[file] = raster
-            while len(self._rasters) > MOST_OPEN:
-                self._rasters.popitem(last=False)[1].close()
-        return raster
+            if file not in self._rasters:
+                self._rasters[file] = Raster(self._open_file(file, foreign))
+                while len(self._rasters) > MOST_OPEN:
+                    self._rasters.popitem(last=False)[1].close()
+            self._rasters.move_to_end(file)
+            return self._rasters[file]
 
 
 class Reading:

@@ -15,10 +15,10 @@ from functools import lru_cache
 import numpy as np
 
 from daemon.config import Imagery
-from daemon.fetch import shown
 from daemon.imagery.dates import MetadataService
 from daemon.imagery.decode import decode, mask_nodata
 from daemon.imagery.directory import DirectoryTiles
+from daemon.imagery.documents import shown_place
 from daemon.imagery.files import TileFiles
 from daemon.imagery.layout import Layout
 from daemon.imagery.source import (
@@ -52,7 +52,7 @@ class XyzSource:
         warp: Callable[[TileImage, Tile], TileImage] | None = None,
     ):
         self.name, self.licence, self.attribution = settings.name, settings.licence, settings.attribution
-        self.permission, self.acquired = settings.osm_permission, settings.acquired
+        self.acquired = settings.acquired
         self.min_zoom, self.max_zoom = settings.min_zoom, settings.max_zoom
         self.layout = Layout.of(settings)
         self._settings = settings
@@ -109,7 +109,7 @@ class XyzSource:
         problems = self._tiles.check()
         if not problems and not self.zooms():
             problems = [
-                f"{shown(self._settings.url)}: no tiles of zoom {self.min_zoom} to {self.max_zoom} found"
+                f"{shown_place(self._settings.url)}: no tiles of zoom {self.min_zoom} to {self.max_zoom} found"
                 + ("; expected {z}/{x}/{y} with .png, .webp, .jpg or .jpeg, or a template"
                    if isinstance(self._tiles, DirectoryTiles) else "")
             ]

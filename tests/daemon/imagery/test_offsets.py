@@ -137,9 +137,11 @@ def test_the_sources_are_listed_with_their_rights(installation):
                             layer="a", date_header="X-Day"),
     ])
     told = installation.mapgap("imagery", "list").stdout
-    for part in ("rendered: xyz", "licence     MIT", "attribution mapgap", "permission  made up",
-                 "date        2024-06-02", "later: wms https://example.org/wms?k=...", "by tile (header X-Day)", "bands 1, 2, 3 of 8 bits",
-                 "who goes first at each place: order"):
+    for part in (
+        "rendered: xyz", "licence     MIT", "attribution mapgap", "permission  made up", "date        2024-06-02",
+        "later: wms https://example.org/wms?k=...", "by tile (header X-Day)", "bands 1, 2, 3 of 8 bits",
+        "who goes first at each place: order",
+    ):
         assert part in told, part
     assert "pw" not in told
     listed = json.loads(installation.mapgap("imagery", "list", "--json").stdout)

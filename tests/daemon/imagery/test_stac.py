@@ -12,6 +12,7 @@ from ground import ORIGIN
 from rasters import bands, expected, place, write
 
 from daemon.errors import ImageryUnavailable
+from daemon.imagery import stac
 from daemon.tiling.grid import Block, Tile
 
 Z, X, Y = ORIGIN
@@ -189,3 +190,20 @@ def test_another_licence_than_the_document_states_is_found(opened, settings, sce
     (tmp_path / "i.json").write_text(json.dumps(scenes[0]))
     (line,) = opened(settings(tmp_path / "i.json", kind="stac", licence="CC0-1.0"), area=AREA).check()
     assert "licence is 'CC0-1.0', but" in line and "'CC-BY-4.0'" in line
+
+
+def test_more_scenes_than_stay_open(web, opened, settings, picture, tmp_path, monkeypatch):
+    """Files are closed and opened again while several threads read them, here and on servers."""
+    monkeypatch.setattr(stac, "MOST_OPEN", 1)
+    features = []
+    for row in range(3):
+        for column in range(3):
+            path = part(tmp_path / f"{row}{column}.tif", picture, 2 * column, 2 * row)
+            web.script(f"/{path.name}", web.parts(path.read_bytes()))
+            href = path.name if (row + column) % 2 else web.url(f"/{path.name}")
+            features.append(item(path.stem, href, 2 * column, 2 * row, datetime="2021-01-01"))
+    (tmp_path / "i.json").write_text(json.dumps({"type": "FeatureCollection", "features": features}))
+    imagery = opened(settings(tmp_path / "i.json", kind="stac"))
+    chip = imagery.chip(Block(Z, X // 4, Y // 4, 4), 256)
+    inner = chip.pixels[256:, 256:]
+    assert chip.valid[256:, 256:].all() and (inner == picture[: inner.shape[0], : inner.shape[1]]).all()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 from ground import ORIGIN, encode, paint
+from http_server import Web
 
 from daemon.errors import ConfigError, ImageryUnavailable
 from daemon.tiling.grid import Block, Tile
@@ -14,7 +15,7 @@ AREA = {"bbox": list(Block(Z, X + 1, Y + 1, 1).lonlat())}
 DENOMINATOR = 559082264.0287178
 
 
-def capabilities(address: str, *, tile: int = 256, left: float = -20037508.342789244, system: str = "EPSG::3857",
+def capabilities(*, tile: int = 256, left: float = -20037508.342789244, system: str = "EPSG::3857",
                  limits: str = "", resource: str = "", get: str = "", style: str = "default", levels=(17, 18)) -> bytes:
     """Capabilities of one layer, `paint`, in one matrix set, `grid`, whose matrices are called L17, L18, ..."""
     matrices = "".join(
@@ -61,7 +62,7 @@ def test_limits_are_kept_to(web, opened, settings):
     limits = ("<TileMatrixSetLimits><TileMatrixLimits><TileMatrix>L18</TileMatrix>"
               f"<MinTileRow>{Y}</MinTileRow><MaxTileRow>{Y}</MaxTileRow>"
               f"<MinTileCol>{X}</MinTileCol><MaxTileCol>{X}</MaxTileCol></TileMatrixLimits></TileMatrixSetLimits>")
-    web.put("/c.xml", capabilities(web.url(), limits=limits, get=kvp(web.url("/kvp?"))))
+    web.put("/c.xml", capabilities(limits=limits, get=kvp(web.url("/kvp?"))))
     web.put("/kvp", encode(paint(256)))
     chip = opened(settings(web.url("/c.xml"), kind="wmts", layer="paint")).chip(Block(Z, X // 2, Y // 2, 2), 0)
     assert chip.valid[:256, :256].all() and not chip.valid[256:].any() and not chip.valid[:, 256:].any()
@@ -73,7 +74,7 @@ def test_limits_are_kept_to(web, opened, settings):
 def test_rest_addresses_are_filled_in_and_keep_the_key(web, opened, settings, monkeypatch):
     monkeypatch.setenv("PAINT_KEY", "s3cret")
     template = web.url("/rest/{layer}/{Style}/{Time}/{TileMatrixSet}/{TileMatrix}/{TileRow}/{TileCol}.png")
-    web.put("/c.xml", capabilities(web.url(), resource=rest(template), style="night view"))
+    web.put("/c.xml", capabilities(resource=rest(template), style="night view"))
     web.put(f"/rest/paint/night%20view/2022/grid/L18/{Y}/{X}.png", encode(paint(256)))
     source = settings(web.url("/c.xml?key={apikey}"), kind="wmts", layer="paint", key_env="PAINT_KEY", time="2022")
     imagery = opened(source)
@@ -88,7 +89,7 @@ def test_rest_addresses_are_filled_in_and_keep_the_key(web, opened, settings, mo
 def test_a_key_that_the_capabilities_repeat_is_not_kept_nor_told(web, opened, settings, monkeypatch, tmp_path):
     monkeypatch.setenv("PAINT_KEY", "s3cret")
     template = web.url("/rest/s3cret/{TileMatrix}/{TileRow}/{TileCol}.png")
-    web.put("/c.xml", capabilities(web.url(), resource=rest(template)))
+    web.put("/c.xml", capabilities(resource=rest(template)))
     web.put(f"/rest/s3cret/L18/{Y}/{X}.png", b"no picture", status=200)
     imagery = opened(settings(web.url("/c.xml"), kind="wmts", layer="paint", key_env="PAINT_KEY"))
     assert not imagery.chip(Block(Z, X, Y, 1), 0).valid.any()
@@ -98,7 +99,7 @@ def test_a_key_that_the_capabilities_repeat_is_not_kept_nor_told(web, opened, se
 
 
 def test_tiles_of_512_pixels_are_of_the_zoom_below(web, opened, settings):
-    web.put("/c.xml", capabilities(web.url(), tile=512, get=kvp(web.url("/kvp?"))))
+    web.put("/c.xml", capabilities(tile=512, get=kvp(web.url("/kvp?"))))
     large = paint(512)
     web.put("/kvp", encode(large))
     imagery = opened(settings(web.url("/c.xml"), kind="wmts", layer="paint", tile_size=512))
@@ -123,10 +124,10 @@ def test_tiles_of_512_pixels_are_of_the_zoom_below(web, opened, settings):
 )
 def test_what_cannot_be_used_is_found_by_check(web, opened, settings, changes, others, said):
     if changes.get("levels"):
-        document = capabilities(web.url()).replace(b"<TileWidth>256", b"<TileWidth>wide")
+        document = capabilities().replace(b"<TileWidth>256", b"<TileWidth>wide")
         said = "a number that is none"
     else:
-        document = capabilities(web.url(), get=kvp(web.url("/kvp?")), **changes)
+        document = capabilities(get=kvp(web.url("/kvp?")), **changes)
     web.put("/c.xml", document)
     source = settings(web.url("/c.xml"), kind="wmts", **{"layer": "paint", **others})
     (line,) = opened(source, area=AREA).check()
@@ -136,3 +137,18 @@ def test_what_cannot_be_used_is_found_by_check(web, opened, settings, changes, o
 def test_a_layer_must_be_named(opened, settings):
     with pytest.raises(ConfigError, match="layer is empty"):
         opened(settings("https://example.org/wmts", kind="wmts"))
+
+
+def test_capabilities_of_the_open_internet_do_not_lead_into_a_private_network(web, opened, settings, monkeypatch):
+    other = Web()
+    try:
+        web.put("/c.xml", capabilities(get=kvp(other.url("/kvp?"))))
+        other.put("/kvp", encode(paint(256)))
+        imagery = opened(settings(web.url("/c.xml"), kind="wmts", layer="paint"))
+        asked = []
+        monkeypatch.setattr(imagery._fetcher, "_private", lambda address: bool(asked) or asked.append(address))
+        with pytest.raises(ImageryUnavailable, match="leads to a private address; refused"):
+            imagery.chip(Block(Z, X, Y, 1), 0)
+        assert other.requests == []
+    finally:
+        other.close()
