@@ -237,9 +237,8 @@ def replay(
 def replay_folds(
     directory: Path,
     folds: Sequence[Path],
-    truth: Truth | RoadTruth,
+    truth: Truth,
     on_minute: Callable[[Minute, int], None] = lambda minute, newest: None,
-    detector: str = "building",
 ) -> Report:
     """Replay with one model after another, each scored on the ground it has not seen, and add up what they scored.
 
@@ -254,7 +253,7 @@ def replay_folds(
         card = Bundle.load(fold).card
         trained_on = [Path(source["path"]).name for source in card.data if source["use"] == "train"]
         tiles = truth.unseen_tiles(card.training, trained_on)
-        with replay_pipeline(directory, str(fold), None, detector) as pipeline:
+        with replay_pipeline(directory, str(fold), None) as pipeline:
             reports.append(replay(pipeline, directory, truth=truth, tiles=tiles, on_minute=on_minute))
     first = reports[0]
     first.model = ", ".join(report.model for report in reports)

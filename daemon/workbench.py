@@ -100,6 +100,7 @@ def replay(
     """
     from daemon.replay import read_truth, replay_folds, replay_pipeline, unseen_tiles
     from daemon.replay import replay as live
+    from daemon.scoring import Truth
     from detectors.registry import registry
 
     set_up_log(Log(level="info" if verbose else "warning"))
@@ -113,11 +114,14 @@ def replay(
         tiles = unseen_tiles(truth, model, unseen)
     if folds:
         bundles = sorted(path.parent for path in folds.glob("fold[0-9]*/card.json"))
-        if truth is None or not bundles:
-            raise click.UsageError("--folds needs --truth, and bundles fold0, fold1, ... in its directory")
+        if not isinstance(truth, Truth) or not bundles:
+            raise click.UsageError(
+                "--folds needs the --truth of buildings, and bundles fold0, fold1, ... in its directory; for roads, use "
+                "--unseen"
+            )
         with progress_bar("replaying") as advance:
             report = replay_folds(
-                directory, bundles, truth, lambda minute, newest: advance(minute.sequence or 0, newest), detector
+                directory, bundles, truth, lambda minute, newest: advance(minute.sequence or 0, newest)
             )
         _say(report, as_json)
         return
