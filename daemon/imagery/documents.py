@@ -6,13 +6,13 @@ import json
 import logging
 from dataclasses import dataclass
 from pathlib import Path
-from urllib.parse import urljoin, urlsplit
+from urllib.parse import unquote, urljoin, urlsplit
 
 from daemon.errors import ImageInvalid, ImageryForbidden, ImageryUnavailable
 from daemon.fetch import Fetcher, FetchError, shown
 from daemon.imagery.cache import Cache
 from daemon.imagery.directory import local_path
-from daemon.imagery.key import Key
+from daemon.imagery.key import PLACEHOLDER, Key
 
 log = logging.getLogger(__name__)
 
@@ -46,8 +46,11 @@ class Document:
             root: directory that files it names must lie in, for a local document.
 
         Raises:
-            ImageInvalid: to a file of this machine although it comes from a server, or out of `root`.
+            ImageInvalid: to a file of this machine although it comes from a server, out of `root`, or it asks for the
+                key, which goes only where the configuration sends it.
         """
+        if PLACEHOLDER in unquote(link):
+            raise ImageInvalid(f"{self.origin}: names {shown_link(link)}; the key is not for those whom others name")
         if is_url(link):
             return link
         if is_url(self.place):

@@ -10,7 +10,7 @@ import math
 import re
 import threading
 from dataclasses import dataclass
-from urllib.parse import parse_qsl, quote, urlsplit, urlunsplit
+from urllib.parse import parse_qsl, quote, unquote, urlsplit, urlunsplit
 
 from daemon.config import Imagery
 from daemon.errors import ImageInvalid
@@ -26,6 +26,7 @@ from daemon.imagery.capabilities import (
 )
 from daemon.imagery.document import shorten
 from daemon.imagery.documents import Document, Documents, is_url
+from daemon.imagery.key import PLACEHOLDER
 from daemon.tiling.grid import HALF_WORLD_M, Tile
 
 #: Metres of a pixel at scale 1 (OGC 07-057r7, 6.1).
@@ -144,6 +145,9 @@ class WmtsAddress:
 
     def _template(self, layer: WmtsLayer, matrix_set: str, capabilities: WmtsCapabilities, document: Document) -> str:
         settings, origin = self._settings, document.origin
+        told = [capabilities.get_tile, *(url for _, url in layer.templates), *layer.dimensions.values()]
+        if any(PLACEHOLDER in unquote(text) for text in told):
+            raise ImageInvalid(f"{origin}: asks for {PLACEHOLDER}, which goes only where the configuration sends it")
         dimensions = {k: settings.time if k.lower() == "time" and settings.time else v
                       for k, v in layer.dimensions.items()}
         style = settings.style or next(iter(layer.styles), "default")

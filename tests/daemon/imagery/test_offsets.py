@@ -119,7 +119,7 @@ def test_commands_tell_and_draw_them(installation):
 
 
 def test_a_look_notes_what_its_detectors_found(installation):
-    """The town's map is planted with a common shift here: every building 2 m off."""
+    """From the evidence of the claims that a back-fill of the town made."""
     installation.bootstrap()
     installation.mapgap("backfill")
     with installation.database.transaction() as cursor:

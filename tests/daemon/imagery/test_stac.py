@@ -152,6 +152,14 @@ def test_a_document_of_a_server_names_no_files_of_this_machine(web, opened, sett
     assert "which is no http:// or https:// URL" in line
 
 
+@pytest.mark.parametrize("href", ["http://127.0.0.1:9/{apikey}.tif", "http://127.0.0.1:9/%7Bapikey%7D.tif"])
+def test_a_key_does_not_go_to_those_whom_a_document_names(opened, settings, tmp_path, monkeypatch, href):
+    monkeypatch.setenv("PAINT_KEY", "s3cret")
+    (tmp_path / "i.json").write_text(json.dumps(item("a", href)))
+    (line,) = opened(settings(tmp_path / "i.json", kind="stac", key_env="PAINT_KEY"), area=AREA).check()
+    assert "the key is not for those whom others name" in line and "s3cret" not in line
+
+
 def test_a_document_of_the_open_internet_does_not_lead_into_a_private_network(
     web, opened, settings, picture, tmp_path, monkeypatch
 ):

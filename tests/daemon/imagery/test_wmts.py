@@ -119,6 +119,7 @@ def test_tiles_of_512_pixels_are_of_the_zoom_below(web, opened, settings):
         ({}, {"format": "image/jpeg"}, "does not offer format 'image/jpeg'"),
         ({"resource": rest("http://127.0.0.1:9/{Elevation}/{TileMatrix}")}, {}, "want elevation"),
         ({"resource": rest("file:///etc/{TileMatrix}")}, {}, "which is no http:// or https:// URL"),
+        ({"resource": rest("http://127.0.0.1:9/{apikey}/{TileMatrix}")}, {}, "asks for {apikey}"),
         ({"levels": ("x",)}, {}, ""),
     ],
 )
