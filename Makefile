@@ -12,7 +12,8 @@ STAMP := $(VENV)/.made-from-lock
 BIN   := $(VENV)/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help env demo test lint bench bench-data bench-eyes bench-feed bench-maproulette bench-osm wheel clean
+.PHONY: help env demo test lint bench bench-data bench-detectors bench-eyes bench-feed bench-maproulette bench-osm \
+	wheel clean
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## /  make \1\t/p' Makefile | expand -t 18
@@ -61,6 +62,9 @@ bench-maproulette: env ## publishing 10,000 tasks into a MapRoulette on this mac
 
 bench-feed: env ## the server at up to a million discrepancies, its queries beside Osmose's; what uploads cost; takes some 25 minutes
 	$(BIN)/python -m pytest -q -s tests/benchmarks/feed tests/benchmarks/osmose -o python_files='speed_*.py' -m benchmark
+
+bench-detectors: env ## each detector on one block after the probabilities: seconds, memory, growth with objects
+	$(BIN)/python -m pytest -q -s tests/benchmarks/detectors -o python_files='speed_*.py' -m benchmark
 
 wheel: env ## build dist/mapgap-*.whl
 	$(BIN)/python -m pip wheel --quiet --disable-pip-version-check --no-deps --wheel-dir dist .

@@ -3,6 +3,7 @@
 from daemon import (
     backfilling,
     dataset_commands,
+    imagery_commands,
     making,
     maproulette_commands,
     osmose_commands,
@@ -14,8 +15,8 @@ from daemon import (
 from daemon.cli import main
 
 __all__ = [
-    "backfilling", "dataset_commands", "main", "making", "maproulette_commands", "osmose_commands", "reporting",
-    "reviewing", "serving", "workbench",
+    "backfilling", "dataset_commands", "imagery_commands", "main", "making", "maproulette_commands", "osmose_commands",
+    "reporting", "reviewing", "serving", "workbench",
 ]
 
 if __name__ == "__main__":

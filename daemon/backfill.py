@@ -19,7 +19,7 @@ from psycopg2.extensions import cursor as Cursor
 from daemon.config import Config
 from daemon.config import Imagery as Source
 from daemon.db import Database, query
-from daemon.errors import ConfigError, ImageryUnavailable, OsmDataError
+from daemon.errors import ConfigError, ImageryError, OsmDataError
 from daemon.facts import read_facts, write_fact
 from daemon.imagery import Imagery
 from daemon.imagery.http import NO_IMAGERY_LIFE
@@ -46,6 +46,11 @@ log = logging.getLogger(__name__)
 
 #: What a source's settings say of its pixels; another licence is not another picture.
 OF_PIXELS = {"kind", "url", "min_zoom", "max_zoom", "tile_size", "tms", "nodata", "mask_blank", "acquired"}
+#: The same, of settings that older versions did not have: where they are at their default, nothing is another.
+OF_PIXELS_SINCE = {
+    "layer", "style", "crs", "time", "entry", "assets", "column", "date_column", "bands", "depth", "stretch",
+    "no_tile_header", "date_header", "date_url", "date_field", "date_zoom",
+}
 #: An area of more tiles is not queued at once.
 MOST_AT_ONCE = 20_000_000
 
@@ -132,10 +137,10 @@ class Backfill:
         """
         zoom, began = self._config.tiling.zoom, now.timestamp()
         states: dict[str, dict[str, Any]] = {}
-        for source in self._config.imagery:
+        for source in self._imagery.settings:
             try:
                 content = self._imagery.content_of(source.name, zoom)
-            except ImageryUnavailable as error:
+            except ImageryError as error:
                 log.warning("cannot see whether %s has changed: %s", source.name, error)
                 continue
             states[source.name] = _state(source, content, zoom) | {"seen": began}
@@ -262,5 +267,7 @@ def _cells_of(covered: set[Tile] | None, area: AreaOfInterest | None, zoom: int,
 
 def _state(source: Source, content: Content, zoom: int) -> dict[str, Any]:
     """What tells whether a source gives other pixels than before; without its URL, which may hold a key."""
-    settings = json.dumps(source.model_dump(mode="json", include=OF_PIXELS), sort_keys=True)
+    told = source.model_dump(mode="json", include=OF_PIXELS)
+    told |= source.model_dump(mode="json", include=OF_PIXELS_SINCE, exclude_defaults=True)
+    settings = json.dumps(told, sort_keys=True)
     return {"settings": hashlib.sha256(settings.encode()).hexdigest(), "content": content.digest, "zoom": zoom}

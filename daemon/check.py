@@ -19,6 +19,7 @@ from daemon.errors import ConfigError, ImageryError, MapgapError, NameTaken, Pub
 from daemon.eyes import NetworkEye, open_eyes
 from daemon.fetch import shown
 from daemon.imagery import Imagery
+from daemon.imagery.dates import teller_of
 from daemon.osm import AreaOfInterest, Origin, Osm2pgsqlStore, OsmStore
 from daemon.publish.maproulette.client import Client
 from daemon.publish.osmose.channel import open_frontend
@@ -31,8 +32,6 @@ from detectors.registry import registry
 
 #: Less free space than this is worth a warning, bytes.
 SCARCE = 2 * 1024**3
-#: Red, green, blue: what all sources of imagery give.
-BANDS = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,7 +149,7 @@ def _imagery(config: Config) -> str:
         problems = imagery.check()
     if problems:
         raise ImageryError("; ".join(problems))
-    undated = [s.name for s in config.imagery if s.acquired is None]
+    undated = [s.name for s in imagery.settings if s.acquired is None and not teller_of(s)]
     note = (
         f"; no date for {', '.join(undated)}: no 'gone' or 'misplaced' claims from there (see acquired)"
         if undated and config.detectors.unknown_date == "trust_osm"
@@ -181,11 +180,7 @@ def _model(config: Config) -> str:
         raise ConfigError("detectors", [f"no detector is enabled, nothing can be found; {hint}"])
     area = AreaOfInterest.of(config.area)
     for eye in (eye for eye in eyes if isinstance(eye, NetworkEye)):
-        if eye.bundle.card.bands != BANDS:
-            raise BundleMismatch(
-                f"model {eye.bundle.identity} takes {eye.bundle.card.bands} bands, imagery is read as {BANDS}; "
-                "use a model trained on such imagery"
-            )
+        _require_bands(eye, config)
         low, high = eye.bundle.card.gsd_range_m
         if area is not None:
             _, south, _, north = area.bounds
@@ -212,6 +207,24 @@ def _web(config: Config) -> str:
     if token is not None:
         given = "reviews need the token" if config.web.open_verdicts else "verdicts need the token"
     return f"{who} can listen on {host}, port {port}; {given}"
+
+
+def _require_bands(eye: NetworkEye, config: Config) -> None:
+    """Raises: BundleMismatch: the imagery gives other bands than the model takes."""
+    if not config.imagery:
+        return
+    card, source, name = eye.bundle.card, config.imagery[0], eye.detector.name
+    gives, depth = len(source.bands), source.depth
+    beyond = max(eye.bands, default=0)
+    if beyond > gives:
+        raise BundleMismatch(f"detectors.{name}.bands asks for band {beyond}, imagery gives {gives}")
+    given = len(eye.bands) or gives
+    if given % card.bands or card.dtype != f"uint{depth}":
+        raise BundleMismatch(
+            f"detectors.{name}: model {eye.bundle.identity} takes {card.bands} bands of {card.dtype}, it is given "
+            f"{given} of uint{depth}; set bands, depth and stretch of [[imagery]], or "
+            f"detectors.{name}.bands, or use a model trained on such imagery"
+        )
 
 
 def _writable(directory: Path, key: str) -> int:

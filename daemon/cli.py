@@ -160,8 +160,11 @@ def main() -> None:
 @click.option("--name", default="area", show_default=True, help="A short name for it: a-z, 0-9 and _.")
 @click.option("--contact", default="", help="E-mail or web page of whoever runs this; imagery servers want to know.")
 @click.option(
-    "--imagery-url", help="Tiles {z}/{x}/{y}, a directory of them, or a GeoTIFF; default: OpenAerialMap's mosaic."
+    "--imagery-url", help="Tiles {z}/{x}/{y}, WMS, WMTS, GeoTIFF, VRT, MBTiles, STAC, postgresql://, or an imagery "
+    "index; default: OpenAerialMap's mosaic."
 )
+@click.option("--imagery-layer", default="", help="Layer of a WMS or WMTS, table of PostGIS.")
+@click.option("--imagery-entry", default="", help="Id of the entry of an imagery index.")
 @click.option("--licence", help="Licence of that imagery.")
 @click.option("--attribution", help="Whom to name for it.")
 @click.option("--osm-permission", help="Why it may be used to improve OSM.")
@@ -175,6 +178,8 @@ def init(
     name: str,
     contact: str,
     imagery_url: str | None,
+    imagery_layer: str,
+    imagery_entry: str,
     licence: str | None,
     attribution: str | None,
     osm_permission: str | None,
@@ -184,17 +189,19 @@ def init(
 ) -> None:
     """Write a complete, commented config.toml for a bounding box."""
     from daemon.config import Imagery
+    from daemon.imagery.kinds import kind_of
     from daemon.init import OPEN_AERIAL_MAP, first_config, write_config
 
     imagery = OPEN_AERIAL_MAP
     if imagery_url:
         if "://" not in imagery_url and out.resolve().parent != Path.cwd():
             imagery_url = str(Path(imagery_url).expanduser().absolute())  # as seen from here, not from the file
-        kind = "geotiff" if imagery_url.lower().endswith((".tif", ".tiff")) else "xyz"
         imagery = Imagery(
             name="imagery",
-            kind=kind,
+            kind=kind_of(imagery_url),
             url=imagery_url,
+            layer=imagery_layer,
+            entry=imagery_entry,
             licence=licence or "",
             attribution=attribution or "",
             osm_permission=osm_permission or "",

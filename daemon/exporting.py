@@ -14,12 +14,18 @@ from typing import BinaryIO
 from daemon.config import Config
 from daemon.db import Database
 from daemon.errors import PublishError, StorageFull
+from daemon.imagery.index import entries_of
 from daemon.publish import ExportContext, Filter, ImageryCredit, export
 
 
 def context_of(config: Config) -> ExportContext:
-    """Where an export of now comes from, and whom it must name."""
-    credits = tuple(ImageryCredit(s.name, s.attribution, s.licence) for s in config.imagery)
+    """Where an export of now comes from, and whom it must name.
+
+    Raises:
+        ImageInvalid, ImageryForbidden: a source's entry in an imagery index is gone, or may no longer be used.
+    """
+    sources = [entry.settings for entry in entries_of(config)]
+    credits = tuple(ImageryCredit(s.name, s.attribution, s.licence) for s in sources)
     pages = {"source": config.osmose.source, "resource": config.osmose.resource}
     return ExportContext(config.area.name, datetime.now(UTC), credits, **pages)
 

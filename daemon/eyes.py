@@ -6,6 +6,7 @@ model, so that an edit costs a comparison and no segmentation.
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import logging
 from collections.abc import Mapping, Sequence
@@ -20,6 +21,7 @@ from detectors.base import Chip, Claim, Detector, OsmFeature, Probabilities, Sce
 from detectors.errors import BundleMismatch
 from detectors.registry import registry
 from detectors.segmentation import Bundle, Engine, open_engine, segment
+from detectors.segmentation.dates import look_at_each
 from detectors.segmentation.stitching import check_fit
 
 log = logging.getLogger(__name__)
@@ -59,12 +61,15 @@ class NetworkEye(Eye):
     """One detector, its network, and the cache of the network's answers (None: nothing is kept).
 
     `augment`: look at everything eight times, turned and mirrored, and average.
+    `bands`: those of the imagery that the network takes, in its order, counted from 1; none: all of them. Several times
+        as many as it takes are several dates (`detectors.segmentation.dates`).
     """
 
     bundle: Bundle
     engine: Engine
     cache: Cache | None
     augment: bool = False
+    bands: tuple[int, ...] = ()
 
     @property
     def identity(self) -> str:
@@ -78,8 +83,12 @@ class NetworkEye(Eye):
         Raises:
             BundleMismatch: the model was not made for such imagery, whatever the cache still holds.
         """
+        return look_at_each(select_bands(chip, self.bands), self.bundle.card.bands, self._look_at)
+
+    def _look_at(self, chip: Chip) -> Probabilities:
+        """One date."""
         check_fit(chip, self.bundle)
-        known = remember(self.cache, self.bundle, chip, augment=self.augment) if self.cache else None
+        known = _recall(self.cache, self.bundle, chip, self.augment) if self.cache else None
         if known is not None:
             return known
         values = segment(chip, self.bundle, self.engine, augment=self.augment).values
@@ -89,8 +98,49 @@ class NetworkEye(Eye):
         return _probabilities(steps, self.bundle)
 
 
-def remember(cache: Cache, bundle: Bundle, chip: Chip, *, augment: bool = False) -> Probabilities | None:
-    """What a network said of a chip when it last looked at these very pixels; None where that is not kept."""
+class _Forgotten(Exception):
+    """An answer is not kept."""
+
+
+def remember(
+    cache: Cache, bundle: Bundle, chip: Chip, *, augment: bool = False, bands: Sequence[int] = ()
+) -> Probabilities | None:
+    """What a network said of a chip when it last looked at these very pixels; None where that is not kept.
+
+    Raises:
+        BundleMismatch: the chip's bands are not those of the model.
+    """
+
+    def recall(one: Chip) -> Probabilities:
+        known = _recall(cache, bundle, one, augment)
+        if known is None:
+            raise _Forgotten
+        return known
+
+    try:
+        return look_at_each(select_bands(chip, bands), bundle.card.bands, recall)
+    except _Forgotten:
+        return None
+
+
+def select_bands(chip: Chip, bands: Sequence[int]) -> Chip:
+    """The chip with these of its bands, counted from 1, in this order; all of them where none is named.
+
+    Raises:
+        BundleMismatch: the imagery has not so many.
+    """
+    count = chip.pixels.shape[2]
+    if not bands or tuple(bands) == tuple(range(1, count + 1)):
+        return chip
+    if max(bands) > count:
+        raise BundleMismatch(
+            f"a detector's `bands` asks for band {max(bands)}, but imagery {chip.source} gives {count}; see bands of "
+            "[[imagery]]"
+        )
+    return dataclasses.replace(chip, pixels=np.ascontiguousarray(chip.pixels[:, :, [band - 1 for band in bands]]))
+
+
+def _recall(cache: Cache, bundle: Bundle, chip: Chip, augment: bool) -> Probabilities | None:
     kept = cache.get(_key(bundle, chip, augment))
     steps = _decode(kept, len(bundle.card.classes), chip.valid.shape) if kept else None
     return None if steps is None else _probabilities(steps, bundle)
@@ -124,7 +174,7 @@ def detectors_of(config: Config) -> list[Detector]:
     """The enabled detectors, without their networks: enough to know which OSM objects matter."""
     trusts = config.detectors.unknown_date == "trust_imagery"
     return [
-        registry().plugins[name].make(trust_undated_imagery=trusts, **table.model_dump(exclude={"enabled", "model"}))
+        registry().plugins[name].make(trust_undated_imagery=trusts, **table.knobs)
         for name, table in config.detectors.running.items()
     ]
 
@@ -140,7 +190,8 @@ def open_eyes(config: Config, cache: Cache | None) -> list[Eye]:
     for detector in detectors_of(config):
         if not registry().plugins[detector.name].looks:
             continue
-        model = getattr(settings.running[detector.name], "model", None)
+        table = settings.running[detector.name]
+        model = getattr(table, "model", None)
         if model is None:
             eyes.append(Eye(detector))
             continue
@@ -153,7 +204,7 @@ def open_eyes(config: Config, cache: Cache | None) -> list[Eye]:
         memory = config.data_dir if cache else None
         engine = open_engine(bundle, settings.engine, settings.threads, memory=memory)
         log.info("%s sees through %s", detector.name, bundle.identity)
-        eyes.append(NetworkEye(detector, bundle, engine, cache, settings.augment))
+        eyes.append(NetworkEye(detector, bundle, engine, cache, settings.augment, tuple(table.bands)))
     return eyes
 
 

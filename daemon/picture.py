@@ -224,7 +224,11 @@ class _Pen:
             self._stroke(pieces, colour, thickness, 255)
 
     def cross(self, geometry: BaseGeometry, colour: Colour) -> None:
-        """Strike out: the diagonals of the smallest rectangle around a geometry."""
+        """Strike out: the diagonals of the smallest rectangle around a geometry; a line is crossed here and there."""
+        if geometry.geom_type in ("LineString", "MultiLineString"):
+            for line in self._lines(geometry):
+                self._stroke(list(_ticks(line)), colour, 2, 255)
+            return
         corners = shapely.get_coordinates(shapely.minimum_rotated_rectangle(self.frame.to_local(geometry)))
         if len(corners) >= 5:
             points = self.frame.local_to_pixels(corners)
@@ -264,6 +268,19 @@ def _dashes(line: np.ndarray, length: float = 6.0) -> Iterator[np.ndarray]:
             yield np.vstack([start + (end - start) * at / reach, start + (end - start) * min(1, (at + length) / reach)])
 
 
+def _ticks(line: np.ndarray, apart: float = 24.0, arm: float = 5.0) -> Iterator[np.ndarray]:
+    """Small crosses along a line [N, 2], about `apart` pixels from one to the next, one at least."""
+    reach = np.concatenate([[0], np.cumsum(np.hypot(*np.diff(line, axis=0).T))])
+    count = max(1, round(reach[-1] / apart))
+    for at in (np.arange(count) + 0.5) * reach[-1] / count:
+        middle = np.array([np.interp(at, reach, line[:, axis]) for axis in (0, 1)])
+        for way in np.array([[arm, arm], [arm, -arm]]):
+            yield np.vstack([middle - way, middle + way])
+
+
 def _as_rgb(pixels: np.ndarray) -> np.ndarray:
-    """The first three bands, or one band three times; a copy."""
+    """The first three bands, or one band three times, of other depth than 8 bits stretched to it; a copy."""
+    if pixels.dtype != np.uint8:
+        low, high = np.percentile(pixels, (2, 98))
+        pixels = np.clip((pixels - low) * (255 / max(1.0, high - low)), 0, 255).astype(np.uint8)
     return pixels[:, :, :3].copy() if pixels.shape[2] >= 3 else np.repeat(pixels[:, :, :1], 3, axis=2)

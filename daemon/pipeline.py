@@ -43,6 +43,7 @@ from daemon.exporting import context_of
 from daemon.eyes import Eye, Interest, detectors_of, open_eyes
 from daemon.facts import write_fact
 from daemon.imagery import Imagery
+from daemon.imagery.offsets import note_offsets
 from daemon.osm import Delta, open_store, set_position
 from daemon.osm.selection import require_selection
 from daemon.pace import Pace
@@ -286,6 +287,8 @@ class Pipeline:
                 )
                 for detector, made in claims
             ]
+            if seen:
+                note_offsets(cursor, chip.source, block, [made for _, made in claims], now)
         with_imagery = sum(tile in seen for tile, _ in leased.tiles)
         self.pace.count("judged", with_imagery)
         self.pace.count("no_imagery", len(leased.tiles) - with_imagery)

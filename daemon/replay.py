@@ -21,6 +21,8 @@ from typing import Any
 from urllib.parse import urlsplit
 from urllib.request import url2pathname
 
+import shapely
+
 from daemon.backfill import queue_area
 from daemon.config import Config, Detectors, Imagery, Replication, Tiling
 from daemon.db import Database, hold_daemon_lock, open_database
@@ -28,9 +30,13 @@ from daemon.errors import MapgapError
 from daemon.pipeline import Applied, Pipeline
 from daemon.publish.export import Filter, read_discrepancies
 from daemon.replication import follow
-from daemon.scoring import Counts, Found, Truth
+from daemon.road_scoring import RoadTruth
+from daemon.scoring import Counts, Found, Truth, read_truth_file
 from daemon.tiling.grid import Block, ground_sample_distance
+from detectors.datasets import read_source
+from detectors.registry import registry
 from detectors.segmentation import Bundle, Card
+from detectors.training.config import TrainingConfig
 
 BASE = "base.osm.pbf"
 
@@ -73,12 +79,19 @@ class Minute:
 
 @dataclass(slots=True)
 class Report:
-    """A whole replay."""
+    """A whole replay.
+
+    Attributes:
+        paths: of roads, place -> how well one can drive on the "map", and on the "corrected" one
+            (`RoadTruth.paths`), at the end.
+    """
 
     directory: str
     model: str
     zoom: int
+    detector: str = "building"
     minutes: list[Minute] = field(default_factory=list)
+    paths: dict[str, dict[str, float]] | None = None
     bootstrap_s: float = 0.0
     seconds: float = 0.0
 
@@ -87,6 +100,7 @@ class Report:
         looked = sum(m.blocks for m in self.minutes)
         return {
             "directory": self.directory,
+            "detector": self.detector,
             "model": self.model,
             "zoom": self.zoom,
             "seconds": round(self.seconds, 3),
@@ -94,12 +108,29 @@ class Report:
             "seconds_per_change_file": round(sum(m.apply_s for m in changes) / len(changes), 4) if changes else None,
             "seconds_per_block": round(sum(m.look_s for m in self.minutes) / looked, 4) if looked else None,
             "peak_memory_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024,
+            "paths": self.paths,
             "minutes": [m.as_dict() for m in self.minutes],
         }
 
 
-def replay_config(directory: Path, data_dir: Path, model: str) -> Config:
+def read_truth(path: Path) -> Truth | RoadTruth:
+    """A truth file, of buildings or of roads.
+
+    Raises:
+        TruthInvalid: it cannot be read as one.
+    """
+    document = read_truth_file(path)
+    return (RoadTruth if "roads" in document else Truth).of(document, path)
+
+
+def replay_config(
+    directory: Path, data_dir: Path, model: str, detector: str = "building", zoom: int | None = None
+) -> Config:
     """The configuration a folder is replayed with: nothing is published, and imagery without a date is trusted.
+
+    Args:
+        detector: the one that looks; no other does.
+        zoom: of the tiles; None: the one that fits the model best.
 
     Raises:
         ReplayInvalid: a part of the folder is missing.
@@ -109,7 +140,7 @@ def replay_config(directory: Path, data_dir: Path, model: str) -> Config:
             raise ReplayInvalid(f"{directory}: no {part} in it; a replay needs {BASE}, replication/ and imagery/")
     card = Bundle.load(model).card
     zooms = _zooms(directory / "imagery")
-    zoom = _best_zoom(zooms, card)
+    zoom = zoom or _best_zoom(zooms, card)
     return Config(
         data_dir=data_dir,
         replication=Replication(url=_replication(directory / "replication").resolve().as_uri(), catch_up=1),
@@ -127,16 +158,23 @@ def replay_config(directory: Path, data_dir: Path, model: str) -> Config:
             ),
         ),
         detectors=Detectors(unknown_date="trust_imagery").model_copy(
-            update={"building": Detectors().building.model_copy(update={"model": model})}
+            update={
+                name: getattr(Detectors(), name).model_copy(
+                    update={"enabled": True, "model": model} if name == detector else {"enabled": False}
+                )
+                for name in registry().plugins
+            }
         ),
     )
 
 
 @contextmanager
-def replay_pipeline(directory: Path, model: str, data_dir: Path | None) -> Iterator[Pipeline]:
+def replay_pipeline(
+    directory: Path, model: str, data_dir: Path | None, detector: str = "building", zoom: int | None = None
+) -> Iterator[Pipeline]:
     """A pipeline over a bootstrapped database of the folder's own; without `data_dir` it is thrown away afterwards."""
     with tempfile.TemporaryDirectory(prefix="mapgap-replay-") as scratch:
-        config = replay_config(directory, data_dir or Path(scratch), model)
+        config = replay_config(directory, data_dir or Path(scratch), model, detector, zoom)
         with open_database(config) as db, hold_daemon_lock(db):
             pipeline = Pipeline(config, db)
             try:
@@ -149,7 +187,7 @@ def replay(
     pipeline: Pipeline,
     directory: Path,
     *,
-    truth: Truth | None = None,
+    truth: Truth | RoadTruth | None = None,
     tiles: frozenset[tuple[int, int]] | None = None,
     backfill: bool = True,
     on_minute: Callable[[Minute, int], None] = lambda minute, newest: None,
@@ -157,11 +195,12 @@ def replay(
     """Live through the folder.
 
     Args:
-        tiles: score only these zoom 19 tiles (x, y).
+        tiles: score only these tiles (x, y), of zoom 19 for buildings and 17 for roads.
         on_minute: called after each step with what it did and the newest sequence of the folder.
     """
     config = pipeline.config
-    report = Report(str(directory), config.detectors.building.model, config.tiling.zoom)
+    ((detector, section),) = config.detectors.running.items()
+    report = Report(str(directory), section.model, config.tiling.zoom, detector)
     with pipeline.db.transaction() as cursor:
         if pipeline.store.position(cursor) is not None:
             raise ReplayInvalid(f"{config.data_dir} holds an earlier replay; name an empty --data-dir, or none")
@@ -187,6 +226,11 @@ def replay(
             report.minutes.append(minute)
             on_minute(minute, newest)
     report.seconds = time.perf_counter() - started
+    if isinstance(truth, RoadTruth):
+        reach = shapely.union_all(list(truth.places.values())).bounds
+        with pipeline.db.transaction() as cursor:
+            features = pipeline.store.features_in(cursor, reach)
+        report.paths = truth.paths(found_in(pipeline.db), features, tiles)
     return report
 
 
@@ -221,6 +265,21 @@ def replay_folds(
     return first
 
 
+def unseen_tiles(truth: Truth | RoadTruth, model: str, data: Path) -> frozenset[tuple[int, int]]:
+    """The truth's tiles that a model was not trained on.
+
+    Args:
+        data: where the training data lies that the model's card names.
+
+    Raises:
+        DatasetInvalid: it does not lie there.
+    """
+    card = Bundle.load(model).card
+    sources = TrainingConfig.model_validate(card.training["config"]).sources
+    names = [place.name for source in sources if source.use == "train" for place in read_source(data, source)]
+    return truth.unseen_tiles(card.training, names)
+
+
 def _add_up(scores: Sequence[dict[str, dict[str, Counts]]]) -> dict[str, dict[str, Counts]]:
     return {
         place: {kind: sum((one[place][kind] for one in scores), Counts()) for kind in kinds}
@@ -234,7 +293,7 @@ def _look(
     tiles: int,
     apply_s: float,
     applied: Applied | None,
-    truth: Truth | None,
+    truth: Truth | RoadTruth | None,
     scored_at: int,
     scored_tiles: frozenset[tuple[int, int]] | None,
 ) -> Minute:

@@ -37,9 +37,40 @@ class TruthInvalid(MapgapError):
     """The truth file cannot be read as one."""
 
 
+def read_truth_file(path: Path) -> dict[str, Any]:
+    """The JSON of a truth file.
+
+    Raises:
+        TruthInvalid: missing, or not a JSON object.
+    """
+    try:
+        document = json.loads(path.read_text())
+    except OSError as error:
+        raise TruthInvalid(f"{path}: cannot be read: {error.strerror}") from None
+    except ValueError as error:
+        raise TruthInvalid(f"{path}: not a truth file: {type(error).__name__}: {error}") from None
+    if not isinstance(document, dict):
+        raise TruthInvalid(f"{path}: not a truth file: a JSON object is expected")
+    return document
+
+
+def open_by_sequence(document: Mapping[str, Any]) -> dict[int, Mapping[str, list[int]]]:
+    """Sequence -> truth's kind -> ids that are a discrepancy then, of a truth file."""
+    opened = {document["sequence_start"]: document["initial_open"]}
+    return opened | {one["sequence"]: one["open_ids_after"] for one in document["sequences"]}
+
+
+def tiles_by_sequence(document: Mapping[str, Any]) -> dict[int, dict[int, frozenset[tuple[int, int]]]]:
+    """Sequence -> zoom -> tiles (x, y) that its change file touches, of a truth file."""
+    return {
+        one["sequence"]: {int(z): frozenset(map(tuple, tiles)) for z, tiles in one.get("tiles_touched", {}).items()}
+        for one in document["sequences"]
+    }
+
+
 @dataclass(slots=True)
 class Counts:
-    """True positives, false positives, false negatives, and claims not scored."""
+    """True positives, false positives, false negatives, and claims not scored: how many, or metres of them."""
 
     tp: int = 0
     fp: int = 0
@@ -106,12 +137,18 @@ class Truth:
         Raises:
             TruthInvalid: missing, not JSON, or not in the form described in the module's docstring.
         """
+        return cls.of(read_truth_file(path), path)
+
+    @classmethod
+    def of(cls, document: Mapping[str, Any], path: Path) -> Truth:
+        """From the JSON of a truth file.
+
+        Raises:
+            TruthInvalid: not in the form described in the module's docstring.
+        """
         try:
-            document = json.loads(path.read_text())
             buildings = {b["id"]: b for b in document["buildings"]}
             ghosts = {g["id"]: g for g in document["ghosts"]}
-            opened = {document["sequence_start"]: document["initial_open"]}
-            opened |= {s["sequence"]: s["open_ids_after"] for s in document["sequences"]}
             return cls(
                 places={name: box(*area["bbox"]) for name, area in document["areas"].items()},
                 tiles={
@@ -120,18 +157,13 @@ class Truth:
                 buildings=buildings,
                 ghosts=ghosts,
                 regions=[(c["kind"], shape(c["geometry"])) for c in document.get("curated", [])],
-                open_by_sequence=opened,
-                tiles_by_sequence={
-                    s["sequence"]: {int(z): frozenset(map(tuple, t)) for z, t in s.get("tiles_touched", {}).items()}
-                    for s in document["sequences"]
-                },
+                open_by_sequence=open_by_sequence(document),
+                tiles_by_sequence=tiles_by_sequence(document),
                 geometries={
                     **{i: shape(b["true_geometry"]) for i, b in buildings.items()},
                     **{i: shape(g["geometry"]) for i, g in ghosts.items()},
                 },
             )
-        except OSError as error:
-            raise TruthInvalid(f"{path}: cannot be read: {error.strerror}") from None
         except (ValueError, KeyError, TypeError, AttributeError, ShapelyError) as error:
             raise TruthInvalid(f"{path}: not a truth file: {type(error).__name__}: {error}") from None
 

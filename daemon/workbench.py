@@ -24,7 +24,7 @@ FILE = click.Path(path_type=Path, exists=True, dir_okay=False)
 
 
 class TileRange(click.ParamType):
-    """X0-X1,Y0-Y1: columns and rows of zoom 19 tiles, both ends included."""
+    """X0-X1,Y0-Y1: columns and rows of tiles, both ends included."""
 
     name = "X0-X1,Y0-Y1"
 
@@ -36,21 +36,29 @@ class TileRange(click.ParamType):
             return frozenset((x, y) for x in range(columns[0], columns[1] + 1) for y in range(rows[0], rows[1] + 1))
         except (ValueError, IndexError):
             self.fail(
-                f"{value!r}: expected columns and rows of zoom 19 tiles, e.g. 386690-386691,220241-220245", param, ctx
+                f"{value!r}: expected columns and rows of tiles, e.g. 386690-386691,220241-220245", param, ctx
             )
 
 
 @main.command()
 @click.argument("directory", type=DIRECTORY)
 @click.option("--truth", "truth_path", type=FILE, help="A truth file: score what is found after every change file.")
-@click.option("--tiles", type=TileRange(), help="Score only these zoom 19 tiles.")
+@click.option("--tiles", type=TileRange(), help="Score only these tiles, of zoom 19 for buildings and 17 for roads.")
+@click.option(
+    "--unseen",
+    type=DIRECTORY,
+    metavar="DATA",
+    help="Score only ground that the model was not trained on; DATA: where the training data lies that its card names.",
+)
+@click.option("--detector", default="building", show_default=True, help="Which one looks: building, road or another.")
+@click.option("--zoom", type=click.IntRange(1, 24), help="Of the tiles; default: the one that fits the model best.")
 @click.option(
     "--folds",
     type=DIRECTORY,
     help="Bundles of spatial folds (fold0, fold1, ...): score each on ground it has not seen, and add up.",
 )
 @click.option(
-    "--model", default="building", show_default=True, help="A shipped bundle's name, or a bundle's directory."
+    "--model", help="A shipped bundle's name, or a bundle's directory; default: the one made for the detector."
 )
 @click.option(
     "--export",
@@ -73,8 +81,11 @@ def replay(
     directory: Path,
     truth_path: Path | None,
     tiles: frozenset[tuple[int, int]] | None,
+    unseen: Path | None,
+    detector: str,
+    zoom: int | None,
     folds: Path | None,
-    model: str,
+    model: str | None,
     export_path: Path | None,
     page: Path | None,
     data_dir: Path | None,
@@ -87,23 +98,34 @@ def replay(
     Bootstraps, looks at everything once, then applies one change file after another. With --truth it prints precision,
     recall and F1 for each kind, after every change file and at the end. Nothing is published.
     """
+    from daemon.replay import read_truth, replay_folds, replay_pipeline, unseen_tiles
     from daemon.replay import replay as live
-    from daemon.replay import replay_folds, replay_pipeline
     from daemon.scoring import Truth
+    from detectors.registry import registry
 
     set_up_log(Log(level="info" if verbose else "warning"))
-    truth = Truth.load(truth_path) if truth_path else None
+    if detector not in registry().plugins:
+        raise click.BadParameter(f"{detector!r}: there are {', '.join(registry().plugins)}", param_hint="--detector")
+    model = model or registry().plugins[detector].model
+    truth = read_truth(truth_path) if truth_path else None
+    if unseen:
+        if truth is None:
+            raise click.UsageError("--unseen scores a part of what --truth knows: name it")
+        tiles = unseen_tiles(truth, model, unseen)
     if folds:
         bundles = sorted(path.parent for path in folds.glob("fold[0-9]*/card.json"))
-        if truth is None or not bundles:
-            raise click.UsageError("--folds needs --truth, and bundles fold0, fold1, ... in its directory")
+        if not isinstance(truth, Truth) or not bundles:
+            raise click.UsageError(
+                "--folds needs the --truth of buildings, and bundles fold0, fold1, ... in its directory; for roads, use "
+                "--unseen"
+            )
         with progress_bar("replaying") as advance:
             report = replay_folds(
                 directory, bundles, truth, lambda minute, newest: advance(minute.sequence or 0, newest)
             )
         _say(report, as_json)
         return
-    with replay_pipeline(directory, model, data_dir) as pipeline:
+    with replay_pipeline(directory, model, data_dir, detector, zoom) as pipeline:
         with progress_bar("replaying") as advance:
             report = live(
                 pipeline,
@@ -161,7 +183,8 @@ def show_report(report: Report) -> None:
         table.add_row(*row)
     console.print(table)
     if scored and report.minutes[-1].scores:
-        end = Table(title="at the end, found against known")
+        unit = "; metres for missing" if report.paths else ""
+        end = Table(title=f"at the end, found against known{unit}")
         for name in ("place", "kind", "precision", "recall", "F1", "true", "false", "overlooked", "not scored"):
             end.add_column(name, justify="left" if name in ("place", "kind") else "right")
         for place, kinds in report.minutes[-1].scores.items():
@@ -178,6 +201,13 @@ def show_report(report: Report) -> None:
                     str(c.unscored),
                 )
         console.print(end)
+    if report.paths:
+        ways = Table(title="ways one can drive, against the true roads (near to APLS)")
+        for name in ("place", "on the map", "on the map with all claims followed"):
+            ways.add_column(name, justify="left" if name == "place" else "right")
+        for place, scores in report.paths.items():
+            ways.add_row(place, _share(scores["map"]), _share(scores["corrected"]))
+        console.print(ways)
 
 
 def _f1_of(minute: Minute) -> list[str]:

@@ -94,6 +94,14 @@ class Frame:
         return np.column_stack([points[:, 0] / self.gsd + width / 2, height / 2 - points[:, 1] / self.gsd])
 
 
+def frame_around(geometry: BaseGeometry) -> Frame:
+    """Local metres around a lon/lat geometry, for measuring where there is no chip."""
+    point = geometry.centroid
+    x = math.radians(point.x) * EARTH_RADIUS_M
+    y = math.asinh(math.tan(math.radians(point.y))) * EARTH_RADIUS_M
+    return Frame((x - 1, y - 1, x + 1, y + 1), (1, 1))
+
+
 @dataclass(frozen=True, slots=True)
 class Chip:
     """Imagery of one block with its margin.

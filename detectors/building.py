@@ -24,11 +24,11 @@ import numpy as np
 import rasterio
 import shapely
 from shapely.affinity import translate
-from shapely.geometry import Point, Polygon
+from shapely.geometry import Polygon
 from shapely.geometry.base import BaseGeometry
 
 from detectors.alignment import Seen, common_shift, polygon_of, surface
-from detectors.base import EARTH_RADIUS_M, Claim, Frame, OsmFeature, Scene, Shape
+from detectors.base import Claim, Frame, OsmFeature, Scene, Shape, frame_around
 from detectors.building_tags import SELECTION, is_selected, may_be_judged, relevant_tags
 from detectors.confidence import CONFIDENCE, log_area
 from detectors.outlines import POOR_IOU, PoorOutline, poor_outlines
@@ -105,7 +105,7 @@ class BuildingDetector:
         """Whether the object now lies where the claim says it should, or looks so if that was the claim."""
         if "iou" in claim.evidence:
             return overlap(claim.geometry, feature.geometry) >= POOR_IOU
-        frame = _frame_around(claim.geometry)
+        frame = frame_around(claim.geometry)
         target, now = frame.to_local(claim.geometry).centroid, frame.to_local(feature.geometry).centroid
         return math.hypot(now.x - target.x, now.y - target.y) < self.settings.min_shift
 
@@ -289,11 +289,3 @@ def _surest(claims: Sequence[Claim]) -> list[Claim]:
         if claim.osm not in best or claim.confidence > best[claim.osm].confidence:
             best[claim.osm] = claim
     return list(best.values())
-
-
-def _frame_around(geometry: BaseGeometry) -> Frame:
-    """Local metres around one geometry, for measuring where there is no chip."""
-    point: Point = geometry.centroid
-    x = math.radians(point.x) * EARTH_RADIUS_M
-    y = math.asinh(math.tan(math.radians(point.y))) * EARTH_RADIUS_M
-    return Frame((x - 1, y - 1, x + 1, y + 1), (1, 1))

@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING, Any
 
 from detectors.catalogue import Kind, read_kinds
 from detectors.errors import PluginInvalid
-from detectors.settings import BuildingSettings, DensitySettings, LandcoverSettings
+from detectors.settings import BuildingSettings, DensitySettings, LandcoverSettings, RoadSettings
 
 if TYPE_CHECKING:
     from detectors.base import Detector
@@ -106,6 +106,7 @@ class Registry:
 OWN = (
     Plugin("building", BuildingSettings, "detectors.building:BuildingDetector", CATALOGUE / "building.toml",
            model="building", enabled=True),
+    Plugin("road", RoadSettings, "detectors.road:RoadDetector", CATALOGUE / "road.toml", model="road"),
     Plugin("landcover", LandcoverSettings, "detectors.landcover:LandcoverDetector", CATALOGUE / "landcover.toml",
            model="landcover"),
     Plugin("density", DensitySettings, "detectors.density:DensityDetector", CATALOGUE / "density.toml",

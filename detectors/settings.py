@@ -36,6 +36,26 @@ class BuildingSettings:
 
 
 @dataclass(frozen=True, slots=True)
+class RoadSettings:
+    """The detector of roads."""
+
+    min_length: float = setting(
+        30.0, "shorter stretches are neither claimed missing, gone nor misplaced", "metres", gt=0
+    )
+    missing: float = setting(
+        0.50, "mean probability that a stretch must reach to be claimed missing", "probability", gt=0, lt=1
+    )
+    gone: float = setting(
+        0.25, "mean probability along a mapped road below which it is claimed gone", "probability", gt=0, lt=1
+    )
+    min_shift: float = setting(5.0, "smaller shifts are not claimed misplaced", "metres", gt=0)
+    max_shift: float = setting(18.0, "larger shifts are not looked for", "metres", gt=0)
+    confidence: float = setting(0.35, "claims with less confidence are dropped", "probability", ge=0, le=1)
+    #: Not a knob of its own: detectors.unknown_date says it for all detectors.
+    trust_undated_imagery: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class DensitySettings:
     """Cells that are as good as empty though lights or people let expect something: `mapgap report density`."""
 

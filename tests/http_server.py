@@ -93,6 +93,25 @@ class Web:
 
         return Answer(write=write)
 
+    def parts(self, body: bytes, headers: Mapping[str, str] | None = None) -> Answer:
+        """A file of which parts can be asked for by a Range of the form bytes=FIRST-LAST."""
+
+        def write(handler: BaseHTTPRequestHandler) -> None:
+            first, last = 0, len(body) - 1
+            wanted = handler.headers.get("Range")
+            if wanted:
+                first, last = (int(v) for v in wanted.removeprefix("bytes=").split("-"))
+                last = min(last, len(body) - 1)
+            handler.send_response(206 if wanted else 200)
+            if wanted:
+                handler.send_header("Content-Range", f"bytes {first}-{last}/{len(body)}")
+            for name, value in {"Content-Length": str(last + 1 - first), **(headers or {})}.items():
+                handler.send_header(name, value)
+            handler.end_headers()
+            handler.wfile.write(body[first : last + 1])
+
+        return Answer(write=write)
+
     def raw(self, content: bytes) -> Answer:
         """Sends exactly these bytes and hangs up."""
 

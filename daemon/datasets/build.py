@@ -88,8 +88,8 @@ def build(config: Config, order: Order, out: Path, store: OsmStore, db: Database
         BuildMismatch: `out` holds something else.
     """
     labelling = LABELLINGS[order.labels]
-    settings = _settings_of(config, order.imagery)
-    with Imagery.open(config.model_copy(update={"imagery": (settings,)})) as imagery:
+    chosen = _settings_of(config, order.imagery)
+    with Imagery.open(config.model_copy(update={"imagery": (chosen,)})) as imagery:
         left_out: Counter[str] = Counter()
         blocks = _plan(config, order, imagery, left_out)
         done = open_directory(out, order.record())
@@ -103,7 +103,7 @@ def build(config: Config, order: Order, out: Path, store: OsmStore, db: Database
                 _write_block(out / split, name, block, tiles, imagery, store, db, labelling)
                 note_done(out, name)
         progress(len(blocks), len(blocks))
-    return _finish(out, order, settings, labelling, left_out)
+    return _finish(out, order, imagery.settings[0], labelling, left_out)
 
 
 def _settings_of(config: Config, name: str) -> Settings:

@@ -17,8 +17,9 @@ from shapely.geometry.base import BaseGeometry
 from detectors.base import Frame, OsmFeature
 from detectors.building import BuildingDetector
 from detectors.datasets.landcover import CLASSES, cover_of, draw_cover
-from detectors.datasets.roads import is_road, road_width, widen
+from detectors.datasets.roads import is_road, widen
 from detectors.datasets.targets import draw_mask
+from detectors.road_tags import road_width
 
 Selects = Callable[[Mapping[str, str]], bool]
 

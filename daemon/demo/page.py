@@ -30,7 +30,7 @@ def write_replay_page(pipeline: Pipeline, directory: Path, report: Report) -> li
     views = [view for block in blocks_of(tiles, tiling.block) for view in _views(pipeline, block)]
     truth = _truth(Path(report.directory))
     rendered = bool(truth.get("rendered"))
-    credits = [f"{s.attribution} ({s.licence})" for s in pipeline.config.imagery]
+    credits = [f"{s.attribution} ({s.licence})" for s in pipeline.imagery.settings]
     stated = truth.get("imagery", {}).get("attribution")
     attribution = [f"Imagery: {line}" for line in ([stated] if stated else credits)]
     attribution.append(MADE_UP_CREDIT if rendered else OSM_CREDIT)

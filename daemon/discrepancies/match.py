@@ -1,7 +1,8 @@
 """Which claim is which discrepancy: the same thing seen again, by any model, shifted a little or drawn anew.
 
 Two of one kind are the same when they are about the same OSM object, overlap (intersection over union >= 0.3), hold
-each other's centre, or have their centres nearer than a quarter of the smaller one's width.
+each other's centre, or have their centres nearer than a quarter of the smaller one's width. Lines have no area: two are
+the same when one runs along the other for half of its length; what is put together of many blocks is in `stretches`.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ SILENCED_PART = 0.5
 #: What is denied with a kind of claim: who says that something is not out of place says that it stands.
 DENIES: Mapping[str, tuple[str, ...]] = {"misplaced": ("gone",)}
 #: Points and lines get this much body, in metres, to be compared.
-BODY_M = 2.0
+BODY_M, LINE_BODY_M = 2.0, 4.0
 #: shapely's number of the type, which its set operations do not take.
 GEOMETRY_COLLECTION = 7
 
@@ -95,6 +96,17 @@ def match(claims: Sequence[Claim], known: Sequence[Discrepancy]) -> Matching:
     return Matching(live, silenced, closed, new)
 
 
+def is_line(geometry: BaseGeometry) -> bool:
+    return geometry.geom_type in ("LineString", "MultiLineString")
+
+
+def silences(row: Discrepancy, claim: Claim) -> bool:
+    """Whether a false positive silences a claim."""
+    ours, theirs = _bodies([claim.geometry, row.geometry])
+    pair = _compare(0, 0, claim, row, ours, theirs)
+    return pair is not None and pair.is_silenced
+
+
 def overlap(first: BaseGeometry, second: BaseGeometry) -> tuple[float, float]:
     """(intersection over union, distance of centres in metres) of two lon/lat geometries near each other."""
     a, b = _bodies([first, second])
@@ -139,6 +151,8 @@ def _compare(i: int, j: int, claim: Claim, row: Discrepancy, ours: BaseGeometry,
         or distance <= min(SAME_DISTANCE * np.sqrt(smaller), SAME_MOST_M)
         or (shapely.contains(ours, their_centre) and shapely.contains(theirs, our_centre))
     )
+    if is_line(claim.geometry) and is_line(row.geometry):
+        is_here = shared >= SILENCED_PART * smaller
     is_silenced = is_here or iou >= SILENCED_IOU or shared >= SILENCED_PART * smaller or (same_osm and shared > 0)
     return _Pair(i, j, same_osm, iou, float(distance), same_osm or bool(is_here), bool(is_silenced))
 
@@ -154,4 +168,6 @@ def _bodies(geometries: Sequence[BaseGeometry]) -> np.ndarray:
     bodies = np.where(shapely.is_empty(bodies), shapely.envelope(drawn), bodies)
     is_thin = (shapely.area(bodies) < BODY_M * BODY_M) | (shapely.get_type_id(bodies) == GEOMETRY_COLLECTION)
     bodies[is_thin] = shapely.buffer(bodies[is_thin], BODY_M)
+    lines = np.array([is_line(geometry) for geometry in geometries])
+    bodies[lines] = shapely.buffer(drawn[lines], LINE_BODY_M)
     return bodies

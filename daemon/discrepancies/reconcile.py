@@ -16,7 +16,7 @@ from psycopg2.extensions import cursor as Cursor
 
 from daemon.db import query
 from daemon.discrepancies.life import close, lock_ledger, write_history
-from daemon.discrepancies.match import match, overlap, width_m
+from daemon.discrepancies.match import is_line, match, overlap, width_m
 from daemon.discrepancies.model import (
     LIVE,
     ClosedAs,
@@ -27,6 +27,7 @@ from daemon.discrepancies.model import (
     plain,
     point_of,
 )
+from daemon.discrepancies.stretches import changed_length, put_together
 from daemon.tiling.grid import lonlat_to_mercator, mercator_to_lonlat
 from detectors.base import Claim
 
@@ -36,6 +37,8 @@ Bbox = tuple[float, float, float, float]
 REACH_M = 30.0
 #: A discrepancy moved noticeably when its outlines overlap by less (intersection over union) ...
 MOVED_IOU = 0.8
+#: ... a line when more of it runs where it did not, or the other way round, metres ...
+REDRAWN_M = 5.0
 #: ... or its shift changed by more (metres).
 MOVED_SHIFT_M = 1.0
 #: Its confidence changed noticeably when it did by so much.
@@ -56,7 +59,7 @@ class Outcome:
         seen: seen again, nothing noticeable about it.
         moved: seen again with another outline, shift or OSM object.
         reopened: seen again after they were closed (fixed, withdrawn or stale).
-        withdrawn: not seen although there was valid imagery.
+        withdrawn: not seen although there was valid imagery, or part of another one from now on.
         silenced: claimed again although a person had called them false.
     """
 
@@ -88,6 +91,8 @@ def reconcile(
     claims = _distinct(claims, detector, key_prefix)
     lock_ledger(cursor)
     known = _known_around(cursor, detector, claims, owned)
+    lines = put_together(claims, known, owned, judged)
+    claims, known = lines.claims, lines.known
     matching = match(claims, known)
 
     pairs = [(claims[i], known[j]) for i, j in matching.live.items()]
@@ -95,6 +100,8 @@ def reconcile(
     # What two blocks see a little differently, each as its own, stays as its owner drew it for as long as that sees it.
     neighbours = {row.key for _, row in pairs if row.missed == 0 and not _owns(owned, row.point)}
     changes = {key: change for key, change in noticed.items() if key not in neighbours}
+    pairs += lines.pairs
+    changes |= {row.key: change for claim, row in lines.pairs if (change := _noticeable(claim, row))}
     changed = [(claim, row) for claim, row in pairs if row.key in changes]
     returned = [(claims[i], known[j]) for i, j in matching.closed.items() if not _is_outdated(known[j], sequence)]
     silenced = sorted({known[j].key for j in matching.silenced.values()})
@@ -107,7 +114,7 @@ def reconcile(
     fresh = [claims[i] for i in matching.new]
     opened = _free_keys(cursor, fresh, key_prefix)
     _store(cursor, "open_discrepancies", opened, fresh, now)
-    renewed = changed + returned
+    renewed = changed + lines.shortened + returned
     _store(cursor, "change_discrepancies", [row.key for _, row in renewed], [claim for claim, _ in renewed], now)
     seen = [row.key for _, row in pairs + returned] + silenced
     if seen:
@@ -116,6 +123,7 @@ def reconcile(
     if doubted:
         cursor.execute(query("miss_discrepancies"), {"keys": doubted})
 
+    changes |= {row.key: _noticeable(claim, row) for claim, row in lines.shortened}
     moved = [key for key, change in changes.items() if change.keys() != {"confidence"}]
     firmer = [key for key, change in changes.items() if change.keys() == {"confidence"}]
     reopened = [row.key for _, row in returned]
@@ -127,9 +135,11 @@ def reconcile(
         details=[{"was": row.closed_as} for _, row in returned],
     )
     close(cursor, withdrawn, ClosedAs.WITHDRAWN, now=now, sequence=sequence)
+    for key, whole in lines.absorbed.items():
+        close(cursor, [key], ClosedAs.WITHDRAWN, now=now, sequence=sequence, detail={"part_of": whole})
     return Outcome(
         opened=sorted(opened), seen=sorted(row.key for _, row in pairs if row.key not in moved), moved=sorted(moved),
-        reopened=sorted(reopened), withdrawn=sorted(withdrawn), silenced=silenced,
+        reopened=sorted(reopened), withdrawn=sorted([*withdrawn, *lines.absorbed]), silenced=silenced,
     )
 
 
@@ -165,9 +175,14 @@ def _noticeable(claim: Claim, row: Discrepancy) -> dict[str, object]:
     change: dict[str, object] = {}
     if claim.osm != row.osm:
         change["osm"] = [row.osm, claim.osm]
-    iou, distance = overlap(claim.geometry, row.geometry)
-    if iou < MOVED_IOU:
-        change["moved_m"] = round(distance, 2)
+    if is_line(claim.geometry) and is_line(row.geometry):
+        redrawn = changed_length(row.geometry, claim.geometry)
+        if redrawn > REDRAWN_M:
+            change["redrawn_m"] = round(redrawn, 2)
+    else:
+        iou, distance = overlap(claim.geometry, row.geometry)
+        if iou < MOVED_IOU:
+            change["moved_m"] = round(distance, 2)
     old, new = row.shift_m, claim.shift_m
     if (old is None) != (new is None) or (old and new and math.dist(old, new) > MOVED_SHIFT_M):
         change["shift_m"] = [old, new]

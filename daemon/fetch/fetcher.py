@@ -63,12 +63,14 @@ class Fetched:
         headers: case-insensitive.
         content: the body, decoded; empty after `Fetcher.download`.
         url: where it came from in the end, after redirects, as `shown`.
+        private: it came from an address that is not on the open internet (False behind a proxy, which is not known).
     """
 
     status: int
     headers: Mapping[str, str]
     content: bytes
     url: str
+    private: bool = False
 
 
 def shown(url: str) -> str:
@@ -128,19 +130,25 @@ class Fetcher:
         for scheme in ("http://", "https://"):
             self._session.mount(scheme, Adapter(pool_connections=16, pool_maxsize=connections))
 
-    def get(self, url: str, *, max_bytes: int, headers: Mapping[str, str] | None = None) -> Fetched:
+    def get(
+        self, url: str, *, max_bytes: int, headers: Mapping[str, str] | None = None, foreign: bool = False
+    ) -> Fetched:
         """The body of `url` in memory; gzip and deflate codings are undone.
 
         `max_bytes` is the most that is read from the wire, and the most that it may decode to. With an If-None-Match
-        or If-Modified-Since among `headers`, the answer may have status 304 and no content.
+        or If-Modified-Since among `headers`, the answer may have status 304 and no content; with a Range, 206.
+
+        Args:
+            foreign: the URL was found in something on the open internet, so it must not lead into a private network.
 
         Raises:
             FetchError: whatever went wrong.
         """
 
-        return self._persist(
-            url, lambda: self._follow(url, max_bytes, headers or {}, lambda response: _content(response, max_bytes))
-        )
+        def receive(response: requests.Response) -> bytes:
+            return _content(response, max_bytes)
+
+        return self._persist(url, lambda: self._follow(url, max_bytes, headers or {}, receive, foreign))
 
     def download(
         self, url: str, path: Path | str, *, max_bytes: int, headers: Mapping[str, str] | None = None
@@ -162,7 +170,7 @@ class Fetcher:
                     file.write(piece)
             return b""
 
-        return self._persist(url, lambda: self._follow(url, max_bytes, headers or {}, receive))
+        return self._persist(url, lambda: self._follow(url, max_bytes, headers or {}, receive, foreign=False))
 
     def send(
         self,
@@ -236,17 +244,19 @@ class Fetcher:
         raise last
 
     def _follow(
-        self, url: str, max_bytes: int, headers: Mapping[str, str], receive: Callable[[requests.Response], bytes]
+        self, url: str, max_bytes: int, headers: Mapping[str, str], receive: Callable[[requests.Response], bytes],
+        foreign: bool,
     ) -> Fetched:
         """One try, along the redirects."""
         here = url
-        limits = Patience(self._stop, self._timeout, max_bytes)
+        limits = Patience(self._stop, self._timeout, max_bytes, self._private if foreign else None)
         for _ in range(MAX_REDIRECTS + 1):
             with self._asking(here, headers, limits) as response:
                 target = _redirect(response, here)
                 if target is None:
                     content = b"" if response.status_code == 304 else receive(response)
-                    return Fetched(response.status_code, response.headers, content, shown(here))
+                    private = limits.peer is not None and self._private(limits.peer)
+                    return Fetched(response.status_code, response.headers, content, shown(here), private)
             first_is_private = limits.refuse is None and limits.peer is not None and self._private(limits.peer)
             limits = Patience(self._stop, self._timeout, max_bytes, None if first_is_private else self._private)
             if _origin(target) != _origin(here):

@@ -86,7 +86,7 @@ class Patience:
         """
         self.peer = peer
         if self.refuse is not None and peer is not None and self.refuse(peer):
-            raise GaveUp("redirects to a private address; refused", transient=False)
+            raise GaveUp("leads to a private address; refused", transient=False)
 
     def wait(self, sock: Any) -> None:
         """Return when `sock` has something to read (or has ended).

@@ -12,6 +12,8 @@ as blank when all of this holds:
 * its colour is within `TOLERANCE` of white or black. For other colours nothing but exact equality along the whole
   bottom row counts; so grey place-holders, and the flat rest that decoders put under a truncated JPEG, are found too.
 
+Other pictures than of 8 bits in three bands come without loss, and are looked at for exact black or white alone.
+
 Compression smears the edge of a fill, so what is found is grown by `SMEAR` pixels.
 """
 
@@ -36,11 +38,13 @@ def find_blank(pixels: np.ndarray) -> np.ndarray | None:
     """Where a tile is blank.
 
     Args:
-        pixels: uint8 [H, W, 3].
+        pixels: uint8 or uint16 [H, W, C].
 
     Returns:
         bool [H, W], True where blank; None when nowhere.
     """
+    if pixels.dtype != np.uint8 or pixels.shape[2] != 3:
+        return _find_exact(pixels)
     height, width = pixels.shape[:2]
     blank = np.zeros((height, width), np.uint8)
     for row, column in ((0, 0), (0, width - 1), (height - 1, 0), (height - 1, width - 1)):
@@ -52,6 +56,20 @@ def find_blank(pixels: np.ndarray) -> np.ndarray | None:
         return None
     side = 2 * SMEAR + 1
     return cv2.dilate(blank, np.ones((side, side), np.uint8)).astype(bool)
+
+
+def _find_exact(pixels: np.ndarray) -> np.ndarray | None:
+    """Regions of exact black or white that hold a corner, bool [H, W], None when there is none."""
+    blank = np.zeros(pixels.shape[:2], bool)
+    for colour in (0, np.iinfo(pixels.dtype).max):
+        alike = (pixels == colour).all(axis=2)
+        if alike.any():
+            _, labels = cv2.connectedComponents(alike.view(np.uint8), connectivity=4)
+            for corner in {int(labels[row, column]) for row in (0, -1) for column in (0, -1)} - {0}:
+                region = labels == corner
+                if region.sum() >= SMALLEST * region.size:
+                    blank |= region
+    return blank if blank.any() else None
 
 
 def _region(pixels: np.ndarray, row: int, column: int) -> np.ndarray | None:

@@ -10,6 +10,8 @@ from datetime import date
 import cv2
 import numpy as np
 
+from daemon.imagery.layout import Layout
+from daemon.imagery.source import oldest
 from daemon.tiling.grid import TILE_PX, Block, Tile
 from detectors.base import Chip
 
@@ -30,11 +32,18 @@ class Patch:
 
 @dataclass(frozen=True, slots=True)
 class Piece:
-    """What one source gives for a tile: pixels uint8 [256, 256, 3], and where to take them, valid bool [256, 256]."""
+    """What one source gives for a tile.
+
+    Attributes:
+        pixels: uint8 or uint16 [256, 256, C].
+        valid: bool [256, 256]: where to take them.
+        acquired: the oldest day on which they were taken, None where that is not known.
+    """
 
     source: str
     pixels: np.ndarray
     valid: np.ndarray
+    acquired: date | None
 
 
 def assemble(
@@ -42,19 +51,20 @@ def assemble(
     margin_px: int,
     patches: Iterable[Patch],
     pieces: Mapping[Tile, Sequence[Piece]],
-    dates: Mapping[str, date | None],
+    layout: Layout,
 ) -> Chip:
     """The chip of a block, cut to its margin.
 
     Args:
         patches: the block's tiles and those that its margin touches.
         pieces: what there is for each tile; valid areas of one tile's pieces do not overlap.
-        dates: when each source's imagery was taken, by name.
+        layout: how many bands of which depth all pieces have.
     """
     side = block.side * TILE_PX + 2 * margin_px
-    pixels = np.zeros((side, side, 3), np.uint8)
+    pixels = np.zeros((side, side, len(layout.bands)), layout.dtype)
     valid = np.zeros((side, side), bool)
     given: Counter[str] = Counter()
+    days: set[date | None] = set()
     for patch in patches:
         top, left = patch.row * TILE_PX + margin_px, patch.column * TILE_PX + margin_px
         first_row, first_column = max(0, -top), max(0, -left)
@@ -67,17 +77,15 @@ def assemble(
             if count == 0:
                 continue
             given[piece.source] += count
+            days.add(piece.acquired)
             if count == take.size:
                 pixels[outer], valid[outer] = piece.pixels[inner], True
             else:
                 pixels[outer][take] = piece.pixels[inner][take]
                 valid[outer] |= take
     fill_invalid(pixels, valid)
-    used = [dates[name] for name in given]
-    known = [day for day in used if day is not None]
-    acquired = min(known) if known and len(known) == len(used) else None
     source = given.most_common(1)[0][0] if given else ""
-    return Chip(pixels, valid, block.mercator(margin_px), acquired, source)
+    return Chip(pixels, valid, block.mercator(margin_px), oldest(days), source)
 
 
 def fill_invalid(pixels: np.ndarray, valid: np.ndarray) -> None:
@@ -90,6 +98,6 @@ def fill_invalid(pixels: np.ndarray, valid: np.ndarray) -> None:
     invalid = (~valid).view(np.uint8)
     # Each valid pixel has a label of its own, and each invalid one the label of the valid pixel nearest to it.
     _, labels = cv2.distanceTransformWithLabels(invalid, cv2.DIST_L2, 5, labelType=cv2.DIST_LABEL_PIXEL)
-    colours = np.zeros((int(labels.max()) + 1, 3), np.uint8)
+    colours = np.zeros((int(labels.max()) + 1, pixels.shape[2]), pixels.dtype)
     colours[labels[valid]] = pixels[valid]
     pixels[~valid] = colours[labels[~valid]]

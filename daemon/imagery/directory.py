@@ -11,6 +11,7 @@ from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
 from daemon.errors import ImageInvalid, ImageryUnavailable
+from daemon.imagery.files import TileFile
 from daemon.imagery.template import TileTemplate
 from daemon.tiling.grid import Tile
 
@@ -39,7 +40,6 @@ class DirectoryTiles:
 
     @property
     def problem(self) -> str | None:
-        """What is wrong with the location, None if nothing is."""
         if self.template.problem:
             return f"{self.template.text}: {self.template.problem}"
         if not self.root.is_dir():
@@ -48,13 +48,8 @@ class DirectoryTiles:
             return f"{self.root}: not permitted to read it"
         return None
 
-    def read(self, tile: Tile) -> tuple[bytes, str] | None:
-        """The tile's file and its name; None where there is none, or an empty one.
-
-        Raises:
-            ImageInvalid: it is larger than allowed, or no file.
-            ImageryUnavailable: it cannot be read, or the whole directory is gone.
-        """
+    def read(self, tile: Tile) -> TileFile | None:
+        """As `TileFiles.read`; a whole directory that is gone is unavailable."""
         base = self.template.fill(tile)
         for ending in self._endings:
             path = base + ending
@@ -75,12 +70,11 @@ class DirectoryTiles:
                 raise ImageryUnavailable(f"{path}: cannot be read: {error.strerror}") from None
             if ending != self._endings[0]:  # the next tile most likely ends like this one
                 self._endings = (ending, *(e for e in ("", *ENDINGS) if e != ending))
-            return (data, path) if data else None
+            return TileFile(data, path) if data else None
         self.require_root()
         return None
 
     def zooms(self) -> set[int]:
-        """Zoom levels that have a tile."""
         found: set[int] = set()
         for zoom in self._zoom_names():
             if zoom not in found and next(self.tiles(zoom), None) is not None:
@@ -88,11 +82,7 @@ class DirectoryTiles:
         return found
 
     def tiles(self, zoom: int, since: float | None = None) -> Iterator[Tile]:
-        """Tiles of one zoom level that have a file, in no particular order, each once.
-
-        Args:
-            since: only those whose file was written, or put there, after this time (seconds since 1970).
-        """
+        """As `TileFiles.tiles`, in no particular order; a file that was put there counts as one that was written."""
         seen: set[Tile] = set()
         for values, entry in self._walk(self.root, self._patterns(), {}, zoom):
             tile = self.template.tile(values)
@@ -103,13 +93,20 @@ class DirectoryTiles:
                 yield tile
 
     def state(self, zoom: int) -> tuple[str, float]:
-        """A digest of the files of one zoom, by name, size and time, and when the newest came (seconds since 1970)."""
+        """As `TileFiles.state`: by name, size and time."""
+        self.require_root()
         digest, newest = hashlib.sha256(), 0.0
         for _, entry in self._walk(self.root, self._patterns(), {}, zoom):
             status = entry.stat()
             digest.update(f"{entry.path}\0{status.st_size}\0{status.st_mtime_ns}\n".encode(errors="surrogateescape"))
             newest = max(newest, _written(entry))
         return digest.hexdigest(), newest
+
+    def check(self) -> list[str]:
+        return [self.problem] if self.problem else []
+
+    def close(self) -> None:
+        """No file stays open."""
 
     def require_root(self) -> None:
         """Raises: ImageryUnavailable: the whole directory is gone."""

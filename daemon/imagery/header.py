@@ -55,7 +55,7 @@ def read_header(data: bytes, origin: str) -> ImageHeader:
         origin: file name or URL for messages.
 
     Raises:
-        ImageInvalid: not JPEG, PNG or WebP; truncated; damaged; animated; not 8 bits a band.
+        ImageInvalid: not JPEG, PNG or WebP; truncated; damaged; animated; JPEG of 12 bits.
     """
     try:
         if data.startswith(_JPEG):
@@ -94,8 +94,8 @@ def _walk_jpeg(data: bytes) -> ImageHeader:
             precision, height, width, bands = struct.unpack_from(">BHHB", data, position + 4)
             if precision != 8:
                 raise _Damaged(f"JPEG with {precision} bits a band; 8 are read")
-            if bands not in (1, 3):
-                raise _Damaged(f"JPEG with {bands} bands (CMYK?); grey and RGB are read")
+            if bands not in (1, 3, 4):
+                raise _Damaged(f"JPEG with {bands} bands; grey, RGB and CMYK are read")
             if header is not None:
                 raise _Damaged("damaged JPEG: two frames")
             header = ImageHeader("jpeg", width, height)
@@ -111,11 +111,9 @@ def _walk_jpeg(data: bytes) -> ImageHeader:
 
 
 def _walk_png(data: bytes) -> ImageHeader:
-    width, height, depth = struct.unpack_from(">IIB", data, 16)
+    width, height = struct.unpack_from(">II", data, 16)
     if data[12:16] != b"IHDR":
         raise _Damaged("damaged PNG: does not begin with IHDR")
-    if depth > 8:
-        raise _Damaged(f"PNG with {depth} bits a band; 8 are read")
     position, pixels = len(_PNG), False
     while True:
         (length,) = struct.unpack_from(">I", data, position)

@@ -7,12 +7,17 @@ import logging
 import threading
 import time
 from collections import OrderedDict
+from datetime import date
 
 from daemon.errors import ImageInvalid, ImageryUnavailable
 from daemon.fetch import Fetcher, FetchError, shown
+from daemon.imagery.address import Address
 from daemon.imagery.cache import Cache
+from daemon.imagery.dates import oldest_day
+from daemon.imagery.document import service_error
+from daemon.imagery.files import TileFile
 from daemon.imagery.header import read_header
-from daemon.imagery.template import TileTemplate
+from daemon.imagery.key import Key
 from daemon.tiling.grid import Tile
 
 log = logging.getLogger(__name__)
@@ -24,82 +29,126 @@ NO_IMAGERY_LIFE = 7 * 86400.0
 #: Seconds for which an answer is kept in memory, and how many are: several tiles may be cut from one large image.
 RECENT_LIFE = 60.0
 RECENT = 16
+#: Beside the request headers that are kept with a file: its day, in ISO 8601.
+ACQUIRED = "acquired"
 
 
 class HttpTiles:
     """Image files of a server.
 
     Args:
-        location: URL template, http:// or https://.
-        tms: rows are counted from the south.
+        address: where each tile lies.
         max_bytes: a larger answer is refused.
         fetcher: does the asking, with the manners it was given.
         cache: keeps answers, "no such tile" among them.
+        key: what {apikey} stands for.
+        no_tile_header: "Name: value" of an answer that is no imagery.
+        date_header: name of the header that tells a tile's day or days.
     """
 
-    def __init__(self, location: str, tms: bool, max_bytes: int, fetcher: Fetcher, cache: Cache):
-        self.template = TileTemplate(location, tms)
+    def __init__(
+        self, address: Address, max_bytes: int, fetcher: Fetcher, cache: Cache, key: Key | None = None,
+        no_tile_header: str = "", date_header: str = "",
+    ):
+        self.address = address
         self._max_bytes = max_bytes
         self._fetcher = fetcher
         self._cache = cache
+        self._key = key or Key()
+        self._no_tile = tuple(part.strip() for part in no_tile_header.partition(":")[::2])
+        self._date_header = date_header
         self._stripes = [threading.Lock() for _ in range(64)]
         self._recent: OrderedDict[str, tuple[float, bytes]] = OrderedDict()
         self._recent_lock = threading.Lock()
 
     @property
     def problem(self) -> str | None:
-        """What is wrong with the location, None if nothing is."""
-        return f"{shown(self.template.text)}: {self.template.problem}" if self.template.problem else None
+        return f"{shown(self.address.text)}: {self.address.problem}" if self.address.problem else None
 
-    def read(self, tile: Tile) -> tuple[bytes, str] | None:
-        """The tile's file and its URL without secrets; None where the server has none (404, 410, 204, empty).
-
-        Raises:
-            ImageInvalid: what came is no image, damaged or too large.
-            ImageryUnavailable: no answer, or one that says nothing about the tile.
-        """
-        url = self.template.fill(tile)
+    def read(self, tile: Tile) -> TileFile | None:
+        """As `TileFiles.read`: none is 404, 410, 204, an empty answer, and one with `no_tile_header`."""
+        url = self.address.fill(tile)
+        if url is None:
+            return None
         with self._stripes[hash(url) % len(self._stripes)]:  # two threads that want the same file ask once
-            data = self._recall(url)
-            if data is None:
-                data = self._load(url)
-                self._remember(url, data)
-        return (data, shown(url)) if data else None
+            kept = self._recall(url)
+            if kept is None:
+                kept = self._load(url)
+                self._remember(url, kept)
+        head, data = _unpack(kept)
+        day = date.fromisoformat(head[ACQUIRED]) if ACQUIRED in head else None
+        return TileFile(data, shown(url), day) if data else None
+
+    def zooms(self) -> set[int] | None:
+        return self.address.zooms()
+
+    def tiles(self, zoom: int, since: float | None = None) -> None:
+        return None
+
+    def state(self, zoom: int) -> tuple[str, float | None]:
+        return "", None
+
+    def check(self) -> list[str]:
+        return [self.problem] if self.problem else self.address.check()
+
+    def close(self) -> None:
+        """The connections are the fetcher's."""
 
     def _load(self, url: str) -> bytes:
-        """The file, b"" for no imagery."""
+        """The file as it is kept, see `_pack`; without content for no imagery."""
         key = f"tile {url}"
         kept = self._cache.get(key)
         if kept is not None:
-            return _unpack(kept)[1]
+            return kept
         kept = self._cache.get_stale(key)
         known, old = _unpack(kept) if kept is not None else ({}, b"")
+        asks = {name: value for name, value in known.items() if name != ACQUIRED}
         try:
-            answer = self._fetcher.get(url, max_bytes=self._max_bytes, headers=known)
+            answer = self._fetcher.get(
+                self._key.fill(url), max_bytes=self._max_bytes, headers=asks, foreign=self.address.foreign
+            )
         except FetchError as error:
             if error.status in NO_IMAGERY:
-                self._cache.put(key, _pack({}, b""), NO_IMAGERY_LIFE)
-                return b""
+                return self._keep(key, _pack({}, b""), NO_IMAGERY_LIFE)
+            said = self._key.hide(str(error))
             if old and error.transient:
-                log.info("%s; an older copy is used", error)
-                return old
+                log.info("%s; an older copy is used", said)
+                return kept or b""
             if error.status is not None and 200 <= error.status < 300:
-                raise ImageInvalid(str(error)) from None
-            hint = "; are the key and the permission right?" if error.status in (401, 402, 403) else ""
-            raise ImageryUnavailable(f"{error}{hint}") from None
+                raise ImageInvalid(said) from None
+            raise ImageryUnavailable(f"{said}{self._key.hint(error.status)}") from None
         if answer.status == 304:
-            self._cache.put(key, kept or b"")
-            return old
-        if answer.content:
-            read_header(answer.content, shown(url))  # error pages and broken files are not kept
-        tokens = {
+            return self._keep(key, kept or b"")
+        name, value = self._no_tile
+        if not answer.content or (name and answer.headers.get(name, "").strip() == value):
+            return self._keep(key, _pack({}, b""), NO_IMAGERY_LIFE)
+        self._require_image(answer.content, shown(url))
+        head = {
             wanted: answer.headers[given]
             for wanted, given in (("If-None-Match", "ETag"), ("If-Modified-Since", "Last-Modified"))
             if answer.headers.get(given)
         }
-        life = None if answer.content else NO_IMAGERY_LIFE
-        self._cache.put(key, _pack(tokens if answer.content else {}, answer.content), life)
-        return answer.content
+        day = oldest_day(answer.headers.get(self._date_header)) if self._date_header else None
+        return self._keep(key, _pack(head | ({ACQUIRED: day.isoformat()} if day else {}), answer.content))
+
+    def _keep(self, key: str, kept: bytes, life: float | None = None) -> bytes:
+        self._cache.put(key, kept, life)
+        return kept
+
+    def _require_image(self, content: bytes, origin: str) -> None:
+        """Error pages and broken files are not kept.
+
+        Raises:
+            ImageryUnavailable: a service tells of a failure, which says nothing of the tile.
+            ImageInvalid: it is no image.
+        """
+        told = service_error(content, origin)
+        if told is not None:
+            raise ImageryUnavailable(f"{origin}: the server answers with an error: {self._key.hide(told)}")
+        try:
+            read_header(content, origin)
+        except ImageInvalid as error:  # quotes what came, which may quote what was asked
+            raise ImageInvalid(self._key.hide(str(error))) from None
 
     def _recall(self, url: str) -> bytes | None:
         with self._recent_lock:
@@ -115,7 +164,7 @@ class HttpTiles:
 
 
 def _pack(tokens: dict[str, str], data: bytes) -> bytes:
-    """Request headers that ask whether the file changed, and the file."""
+    """Request headers that ask whether the file changed, its day where it is known, and the file."""
     return json.dumps(tokens).encode() + b"\n" + data
 
 

@@ -5,22 +5,21 @@ from __future__ import annotations
 import logging
 import threading
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
 from datetime import date
 
-from daemon import __version__
 from daemon.config import Config
 from daemon.config import Imagery as Settings
-from daemon.errors import ConfigError, ImageInvalid, ImageryForbidden, ImageryUnavailable
+from daemon.errors import ConfigError, ImageInvalid, ImageryError
 from daemon.fetch import Fetcher
 from daemon.imagery.cache import Cache
 from daemon.imagery.chip import Patch, Piece, assemble
-from daemon.imagery.directory import DirectoryTiles
-from daemon.imagery.geotiff import GeotiffSource
-from daemon.imagery.http import HttpTiles
+from daemon.imagery.index import entries_of
+from daemon.imagery.layout import Layout
+from daemon.imagery.opening import make_fetcher, open_source, refuse_forbidden
+from daemon.imagery.ranking import rank
 from daemon.imagery.source import Content, ImagerySource, TileImage
-from daemon.imagery.xyz import XyzSource
 from daemon.tiling.grid import TILE_PX, Block, Tile, tile_at
 from detectors.base import Chip
 
@@ -34,14 +33,21 @@ class Imagery:
     """The configured sources in their order. Safe to share between threads.
 
     Attributes:
-        cache: the disk cache of imagery; others may keep what they like in it (keys must not begin with "tile ").
+        settings: of each source, as configured; of an imagery index, what the entry says.
+        cache: the disk cache of imagery; others may keep what they like in it (keys must not begin with "tile ",
+            "document " or "range ").
         invalid: how many tiles of each source were there but could not be used, by source name.
     """
 
-    def __init__(self, config: Config, sources: list[ImagerySource], cache: Cache, fetcher: Fetcher | None):
+    def __init__(
+        self, config: Config, settings: Sequence[Settings], sources: list[ImagerySource], cache: Cache,
+        fetcher: Fetcher | None,
+    ):
         self._config = config
+        self.settings = tuple(settings)
         self._sources = sources
         self._fetcher = fetcher
+        self._layout = sources[0].layout if sources else Layout()
         self.cache = cache
         self.invalid: Counter[str] = Counter()
         self._count_lock = threading.Lock()
@@ -57,29 +63,24 @@ class Imagery:
 
         Raises:
             ImageryForbidden: a source lacks licence, attribution or permission, or HTTP imagery a contact; names keys.
-            ConfigError: a source's location is wrong; names all such keys.
+            ConfigError: a source's location or key is wrong; names all such keys.
         """
-        _refuse_forbidden(config)
-        fetcher = None
-        if any(_is_http(source) for source in config.imagery):
-            client = config.client
-            fetcher = Fetcher(
-                f"mapgap/{__version__} (+{client.contact.strip()})",
-                connections=client.connections,
-                rate=client.rate,
-                timeout=client.timeout,
-                retries=client.retries,
-                stop=stop,
-            )
+        entries = entries_of(config)
+        settings = [entry.settings for entry in entries]
+        refuse_forbidden(config, settings)
+        fetcher = make_fetcher(config, settings, stop)
         cache = Cache(config.data_dir / "cache", config.client.cache, config.client.cache_days * 86400)
         sources: list[ImagerySource] = []
         problems: list[str] = []
-        for i, settings in enumerate(config.imagery):
+        for i, entry in enumerate(entries):
+            key, name = f"imagery[{i}]", entry.settings.name
             try:
-                sources.append(_open_source(settings, config, fetcher, cache))
+                sources.append(open_source(entry, config, fetcher, cache))
             except ImageInvalid as error:
-                problems.append(f"imagery[{i}].url ({settings.name}): {error}")
-        imagery = cls(config, sources, cache, fetcher)
+                problems.append(f"{key}.url ({name}): {error}")
+            except ConfigError as error:
+                problems += [f"{key}.{error.source} ({name}): {problem}" for problem in error.problems]
+        imagery = cls(config, settings, sources, cache, fetcher)
         if problems:
             imagery.close()
             raise ConfigError("imagery", problems)
@@ -88,13 +89,13 @@ class Imagery:
     def chip(self, block: Block, margin_px: int) -> Chip:
         """The imagery of a block and of `margin_px` pixels around it.
 
-        Sources are asked in order for each tile; a later one fills only what the earlier ones leave without imagery.
-        `Chip.source` names the source that gave most pixels, "" where none did. `Chip.acquired` is the oldest of the
-        dates of all that gave pixels, None if one of them has none. A tile that cannot be used counts as no imagery,
-        with a warning.
+        Sources are asked for each tile in the order that mosaic.ranking gives them there; a later one fills only what
+        the earlier ones leave without imagery. `Chip.source` names the source that gave most pixels, "" where none
+        did. `Chip.acquired` is the oldest of the days of all tiles that gave pixels, None if one of them has none. A
+        tile that cannot be used counts as no imagery, with a warning.
 
         Returns:
-            A chip of side * 256 + 2 * margin_px pixels, uint8 [H, W, 3].
+            A chip of side * 256 + 2 * margin_px pixels, uint8 or uint16 [H, W, C] as all sources are configured.
 
         Raises:
             ImageryUnavailable: a server or disk is failing; the block is worth another try.
@@ -110,7 +111,7 @@ class Imagery:
         for future in done:
             future.result()
         pieces = {tile: future.result() for tile, future in futures.items()}
-        return assemble(block, margin_px, patches, pieces, self.order)
+        return assemble(block, margin_px, patches, pieces, self._layout)
 
     def coverage(self, zoom: int) -> set[Tile] | None:
         """Tiles of `zoom` where any source has imagery; None where a source cannot tell."""
@@ -180,17 +181,32 @@ class Imagery:
         """What the sources give for a tile, in their order, until it is full."""
         pieces: list[Piece] = []
         lacking = None
-        for source in self._sources:
+        for source in self._ranked(tile):
             image = self._usable(source, tile)
             if image is None:
                 continue
             gives = image.valid if lacking is None else image.valid & lacking
             if gives.any():
-                pieces.append(Piece(source.name, image.pixels, gives))
+                pieces.append(Piece(source.name, image.pixels, gives, image.acquired))
                 lacking = ~gives if lacking is None else lacking & ~gives
                 if not lacking.any():
                     break
         return pieces
+
+    def _ranked(self, tile: Tile) -> list[ImagerySource]:
+        """The sources that may have a tile; one that cannot tell what it has comes last, and tells why when asked."""
+        ranking = self._config.mosaic.ranking
+        try:
+            return rank(self._sources, tile, ranking)
+        except ImageInvalid:
+            telling, silent = [], []
+            for source in self._sources:
+                try:
+                    source.here(tile)
+                    telling.append(source)
+                except ImageInvalid:
+                    silent.append(source)
+            return [*rank(telling, tile, ranking), *silent]
 
     def _source(self, name: str) -> ImagerySource:
         return {source.name: source for source in self._sources}[name]
@@ -231,7 +247,7 @@ class Imagery:
                     return
             if covered is None and tiles:
                 yield f"no imagery at the middle of the area nor around it (asked for {tiles[0]} and others)"
-        except (ImageInvalid, ImageryUnavailable) as error:
+        except ImageryError as error:
             yield str(error)
 
     def _probes(self, zoom: int) -> list[Tile]:
@@ -273,36 +289,3 @@ def _patches(block: Block, margin_px: int) -> Iterator[Patch]:
             if 0 <= column < block.side and x >= n:
                 continue
             yield Patch(Tile(block.z, x % n, y), row, column)
-
-
-def _is_http(settings: Settings) -> bool:
-    return settings.kind == "xyz" and settings.url.lower().startswith(("http://", "https://"))
-
-
-def _refuse_forbidden(config: Config) -> None:
-    problems = config.permission_problems()
-    contact = config.client.contact.strip()
-    if any(_is_http(source) for source in config.imagery):
-        if not contact:
-            problems.append("client.contact: empty; servers of imagery are not asked without saying who asks")
-        elif not contact.isprintable() or not contact.isascii():
-            problems.append(f"client.contact: {contact!r}; expected an e-mail address or URL in printable ASCII")
-    if problems:
-        raise ImageryForbidden("imagery refused:\n  - " + "\n  - ".join(problems))
-
-
-def _open_source(settings: Settings, config: Config, fetcher: Fetcher | None, cache: Cache) -> ImagerySource:
-    """Raises: ImageInvalid: its location is wrong."""
-    client = config.client
-    if settings.min_zoom > settings.max_zoom:
-        raise ImageInvalid(f"min_zoom {settings.min_zoom} is above max_zoom {settings.max_zoom}")
-    if settings.kind == "geotiff":
-        return GeotiffSource(settings)
-    tiles: DirectoryTiles | HttpTiles
-    if fetcher is not None and _is_http(settings):
-        tiles = HttpTiles(settings.url, settings.tms, client.max_image, fetcher, cache)
-    else:
-        tiles = DirectoryTiles(settings.url, settings.tms, client.max_image)
-    if tiles.problem:
-        raise ImageInvalid(tiles.problem)
-    return XyzSource(settings, tiles, client.max_pixels)

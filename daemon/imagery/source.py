@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import date
 from typing import Protocol
@@ -12,7 +13,8 @@ from typing import Protocol
 import cv2
 import numpy as np
 
-from daemon.tiling.grid import TILE_PX, Tile
+from daemon.imagery.layout import Layout
+from daemon.tiling.grid import HALF_WORLD_M, TILE_PX, Tile
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,12 +22,27 @@ class TileImage:
     """Pixels of one tile.
 
     Attributes:
-        pixels: uint8 [S, S, 3], red, green, blue; S is 256 for what a source's `tile` returns.
+        pixels: uint8 or uint16 [S, S, C] as the source's `layout` says; S is 256 for what its `tile` returns.
         valid: bool [S, S]; False where there is no imagery. The pixels there mean nothing.
+        acquired: the oldest day on which any of it was taken, None where that is not known.
     """
 
     pixels: np.ndarray
     valid: np.ndarray
+    acquired: date | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Here:
+    """What is known of a source's imagery at one place without its pixels.
+
+    Attributes:
+        acquired: the oldest day on which it was taken, None where that is not known.
+        resolution: mercator metres of one of its own pixels.
+    """
+
+    acquired: date | None
+    resolution: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,8 +64,9 @@ class ImagerySource(Protocol):
     name: str
     licence: str
     attribution: str
-    #: Day the imagery was taken, None where it is not known.
+    #: Day the imagery was taken where nothing more is known of a place, None where that is not known either.
     acquired: date | None
+    layout: Layout
     min_zoom: int
     max_zoom: int
 
@@ -58,6 +76,14 @@ class ImagerySource(Protocol):
         Raises:
             ImageInvalid: there is a file, but it is not an image that can be used.
             ImageryUnavailable: server or disk failing; the same call may succeed later.
+        """
+        ...
+
+    def here(self, tile: Tile) -> Here | None:
+        """What is known of the imagery at a tile, None where it is known that there is none.
+
+        Raises:
+            ImageInvalid, ImageryUnavailable: as for `tile`.
         """
         ...
 
@@ -85,7 +111,11 @@ class ImagerySource(Protocol):
         ...
 
     def check(self) -> list[str]:
-        """What is wrong with the source as far as can be seen without asking for a tile; [] when all is well."""
+        """What is wrong with the source as far as can be seen without asking for a tile; [] when all is well.
+
+        Raises:
+            ImageInvalid, ImageryUnavailable: a service does not describe itself.
+        """
         ...
 
     def close(self) -> None:
@@ -97,21 +127,38 @@ def enlarge(image: TileImage) -> TileImage:
     """Twice the size, bilinear; validity is repeated, never interpolated."""
     height, width = image.valid.shape
     pixels = cv2.resize(image.pixels, (2 * width, 2 * height), interpolation=cv2.INTER_LINEAR)
-    return TileImage(pixels, image.valid.repeat(2, axis=0).repeat(2, axis=1))
+    return TileImage(_banded(pixels), image.valid.repeat(2, axis=0).repeat(2, axis=1), image.acquired)
 
 
 def reduce(image: TileImage) -> TileImage:
     """Half the size, each pixel the mean of four; valid only where all four are."""
     height, width = image.valid.shape
     pixels = cv2.resize(image.pixels, (width // 2, height // 2), interpolation=cv2.INTER_AREA)
-    return TileImage(pixels, image.valid.reshape(height // 2, 2, width // 2, 2).all(axis=(1, 3)))
+    valid = image.valid.reshape(height // 2, 2, width // 2, 2).all(axis=(1, 3))
+    return TileImage(_banded(pixels), valid, image.acquired)
 
 
 def quarter(image: TileImage, tile: Tile) -> TileImage:
     """The 256 px quarter of a 512 px image that `tile` is of its parent."""
     row, column = (tile.y & 1) * TILE_PX, (tile.x & 1) * TILE_PX
     part = np.s_[row : row + TILE_PX, column : column + TILE_PX]
-    return TileImage(image.pixels[part], image.valid[part])
+    return TileImage(image.pixels[part], image.valid[part], image.acquired)
+
+
+def _banded(pixels: np.ndarray) -> np.ndarray:
+    """[H, W, C]: OpenCV drops the last axis of pictures of one band."""
+    return pixels if pixels.ndim == 3 else pixels[:, :, None]
+
+
+def oldest(days: Iterable[date | None]) -> date | None:
+    """Of what is put together: its oldest day, None as soon as one is not known or there is nothing."""
+    known = list(days)
+    return None if not known or None in known else min(day for day in known if day is not None)
+
+
+def resolution_at(zoom: int) -> float:
+    """Mercator metres of a pixel of a 256 px tile."""
+    return 2 * HALF_WORLD_M / TILE_PX / (1 << zoom)
 
 
 def parent(tile: Tile) -> Tile:

@@ -2,7 +2,7 @@
 
 from daemon.sections.config import Config
 from daemon.sections.detectors import Detectors
-from daemon.sections.ground import Client, Imagery, Tiling, permission_problems_of
+from daemon.sections.ground import Client, Imagery, Mosaic, Tiling, permission_problems_of
 from daemon.sections.osm import Area, Bbox, Osm, Replication, server_of
 from daemon.sections.osmose import Osmose
 from daemon.sections.publish import MapRoulette, Publish, Reviews
@@ -12,6 +12,7 @@ from daemon.sections.state import Database
 from daemon.sections.web import Web
 
 __all__ = [
-    "Area", "Bbox", "Client", "Config", "Database", "Detectors", "Imagery", "Log", "MapRoulette", "Osm", "Osmose",
-    "Publish", "Replication", "Reviews", "Schedule", "Section", "Tiling", "Web", "permission_problems_of", "server_of",
+    "Area", "Bbox", "Client", "Config", "Database", "Detectors", "Imagery", "Log", "MapRoulette", "Mosaic", "Osm",
+    "Osmose", "Publish", "Replication", "Reviews", "Schedule", "Section", "Tiling", "Web", "permission_problems_of",
+    "server_of",
 ]

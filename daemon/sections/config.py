@@ -8,7 +8,7 @@ from pathlib import Path
 from pydantic import Field, model_validator
 
 from daemon.sections.detectors import Detectors
-from daemon.sections.ground import Client, Imagery, Tiling, permission_problems_of
+from daemon.sections.ground import Client, Imagery, Mosaic, Tiling, permission_problems_of
 from daemon.sections.osm import Area, Osm, Replication
 from daemon.sections.osmose import Osmose
 from daemon.sections.publish import MapRoulette, Publish, Reviews
@@ -28,6 +28,7 @@ class Config(Section):
     osm: Osm = Field(default_factory=Osm)
     tiling: Tiling = Field(default_factory=Tiling)
     client: Client = Field(default_factory=Client)
+    mosaic: Mosaic = Field(default_factory=Mosaic)
     imagery: tuple[Imagery, ...] = Field((), description="sources of imagery, each a table [[imagery]]")
     detectors: Detectors = Field(default_factory=Detectors)
     publish: Publish = Field(default_factory=Publish)
@@ -50,6 +51,10 @@ class Config(Section):
                 f"osmose.country: a frontend finds only names of a-z and _, and area.name {self.area.name!r} is none; "
                 "give one"
             )
+        if len({(len(source.bands), source.depth) for source in self.imagery}) > 1:
+            told = ", ".join(f"{s.name} gives {len(s.bands)} of {s.depth} bits" for s in self.imagery)
+            raise ValueError(f"imagery: all sources must give as many bands of the same depth, for they fill each "
+                             f"other's gaps: {told}; see bands, depth and stretch")
         return self
 
     @property

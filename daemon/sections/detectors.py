@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Any, Literal, get_type_hints
+from typing import Annotated, Any, Literal, get_type_hints
 
 from pydantic import Field, create_model, model_validator
 
@@ -16,12 +16,21 @@ class DetectorSection(Section):
 
     enabled: bool = knob(False, "whether it runs")
 
+    @property
+    def knobs(self) -> dict[str, Any]:
+        """The detector's own, without what is the daemon's to heed."""
+        return self.model_dump(exclude={"enabled", "model", "bands"})
+
 
 def _section_of(plugin: Plugin) -> type[DetectorSection]:
     hints = get_type_hints(plugin.settings)
     knobs: dict[str, Any] = {"enabled": (bool, knob(plugin.enabled, "whether it runs"))}
     if plugin.model is not None:
         knobs["model"] = (str, knob(plugin.model, "a shipped bundle's name, or the directory of one"))
+        knobs["bands"] = (list[Annotated[int, Field(ge=1, le=64)]], knob(
+            [], "which of the imagery's bands the model takes, in its order, counted from 1; empty: all of them",
+            max_length=256,
+        ))
     for field in dataclasses.fields(plugin.settings):
         if told := field.metadata:
             knobs[field.name] = (hints[field.name], knob(field.default, told["doc"], told["unit"], **told["limits"]))

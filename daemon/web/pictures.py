@@ -148,7 +148,12 @@ class Pictures:
         except ModelError as error:
             log.warning("no mask can be shown: %s", error)
             return None
-        known = remember(imagery.cache, bundle, chip, augment=settings.augment)
+        bands = settings.running[detector.name].bands
+        try:
+            known = remember(imagery.cache, bundle, chip, augment=settings.augment, bands=bands)
+        except ModelError as error:
+            log.warning("no mask can be shown: %s", error)
+            return None
         return known if known is not None and detector.name in known.classes else None
 
 

@@ -17,8 +17,8 @@ from dataclasses import astuple, dataclass
 import numpy as np
 from shapely.geometry import Point
 
-from detectors.evaluation.network_graph import LineGraph, place_along, route, trace_skeleton
-from detectors.evaluation.thinning import thin
+from detectors.vectorize.network_graph import LineGraph, place_along, route, trace_skeleton
+from detectors.vectorize.thinning import thin
 
 #: Distance of control points along lines, metres.
 SPACING_M = 50.0

@@ -45,6 +45,11 @@ class Grid:
         """The part of the grid whose upper left pixel is (column, row)."""
         return Grid(self.transform @ Affine.translation(column, row), shape)
 
+    def to_pixels(self, points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """(rows, columns) of the pixels that hold points [N, 2] in local metres; not clipped to the grid."""
+        columns, rows = ~self.transform @ (points[:, 0], points[:, 1])
+        return np.floor(rows).astype(int), np.floor(columns).astype(int)
+
     def burn(self, shapes: Sequence[BaseGeometry]) -> np.ndarray:
         """Number the pixels by the shape that covers them.
 

@@ -84,11 +84,13 @@ class Ledger:
         with self.database.transaction() as cursor:
             yield cursor
 
-    def look(self, *claims: Claim, owned=BLOCK, judged=everywhere, now=NOW, sequence=1) -> Outcome:
+    def look(
+        self, *claims: Claim, owned=BLOCK, judged=everywhere, now=NOW, sequence=1, detector="building", prefix="bld"
+    ) -> Outcome:
         """What one look at a block does."""
         with self.cursor() as cursor:
             return reconcile(
-                cursor, detector="building", key_prefix="bld", claims=list(claims), owned=owned, judged=judged, now=now,
+                cursor, detector=detector, key_prefix=prefix, claims=list(claims), owned=owned, judged=judged, now=now,
                 sequence=sequence,
             )
 

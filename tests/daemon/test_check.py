@@ -118,6 +118,28 @@ def test_a_resolution_that_the_model_was_not_made_for_names_the_zoom_to_set(
     assert failure.what == "model" and failure.message.endswith(f"set tiling.zoom = {zoom}")
 
 
+@pytest.mark.parametrize(
+    ("source", "bands", "said"),
+    [
+        ({"depth": 16, "stretch": [0, 1]}, [], "takes 3 bands of uint8, it is given 3 of uint16"),
+        ({"bands": [1]}, [], "takes 3 bands of uint8, it is given 1 of uint8"),
+        ({}, [1, 2], "it is given 2 of uint8"),
+        ({}, [2, 3, 4], "detectors.building.bands asks for band 4, imagery gives 3"),
+    ],
+)
+def test_a_model_that_takes_other_bands_is_named(
+    installation: Installation, source: dict[str, Any], bands: list[int], said: str
+) -> None:
+    found = findings(
+        installation, imagery=[installation.source(**source)], detectors={"building": {"bands": bands}})
+    assert said in found["model"].message and found["model"].error.exit_code == 7  # type: ignore[union-attr]
+
+
+def test_imagery_that_tells_its_days_itself_is_not_undated(installation: Installation) -> None:
+    found = findings(installation, imagery=[installation.source(acquired=None, date_header="X-Day")])
+    assert found["imagery"].error is None and "no date" not in found["imagery"].message
+
+
 def test_undated_imagery_is_mentioned(installation: Installation) -> None:
     found = findings(installation, imagery=[installation.source(acquired=None)])
     assert found["imagery"].error is None and "no date for rendered" in found["imagery"].message

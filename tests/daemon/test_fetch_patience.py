@@ -67,7 +67,7 @@ def test_a_redirect_into_a_private_network_is_refused_before_a_word_is_said(web,
         inside.put("/admin", b"secret")
         web.script("/a", redirect(inside.url("/admin")))
         fetcher = fetchers(private=lambda address: address == "127.0.0.2", retries=3)
-        with pytest.raises(FetchError, match="redirects to a private address; refused") as caught:
+        with pytest.raises(FetchError, match="leads to a private address; refused") as caught:
             fetcher.get(web.url("/a"), max_bytes=10)
         assert not caught.value.transient
         # nor over a connection that was made for somebody who may
@@ -77,6 +77,17 @@ def test_a_redirect_into_a_private_network_is_refused_before_a_word_is_said(web,
         assert len(inside.requests) == 1
     finally:
         inside.close()
+
+
+def test_a_url_of_foreign_making_does_not_lead_into_a_private_network(web, fetchers):
+    web.put("/a", b"secret")
+    fetcher = fetchers(private=lambda address: address == "127.0.0.1", retries=3)
+    answer = fetcher.get(web.url("/a"), max_bytes=100)
+    assert answer.content == b"secret" and answer.private, "asked for by name, it is nobody's trick"
+    with pytest.raises(FetchError, match="leads to a private address; refused") as caught:
+        fetcher.get(web.url("/a"), max_bytes=100, foreign=True)
+    assert not caught.value.transient and web.count("/a") == 1
+    assert not fetchers(private=lambda address: False).get(web.url("/a"), max_bytes=100, foreign=True).private
 
 
 def test_a_private_server_may_redirect_within_the_private_network(web, fetcher):

@@ -49,6 +49,22 @@ def test_imagery_of_ones_own_is_written_with_its_permission(
         assert source.url == (url if "://" in url else str(tmp_path / url)), "as seen from where it was typed"
 
 
+def test_services_tables_and_entries_of_an_index_are_told_apart(tmp_path: Path) -> None:
+    index = tmp_path / "imagery.geojson"
+    index.write_text('{"type": "Feature", "properties": {"id": "a", "url": "https://example.org/{zoom}/{x}/{y}"}}')
+    permitted = ("--licence", "CC0-1.0", "--attribution", "Me", "--osm-permission", "my own flight")
+    for i, (url, more, expected) in enumerate((
+        ("https://example.org/wms?", (*permitted, "--imagery-layer", "ortho"), ("wms", "ortho", "")),
+        ("postgresql://me@db/gis", (*permitted, "--imagery-layer", "public.ortho"), ("postgis", "public.ortho", "")),
+        (str(index), ("--imagery-entry", "a"), ("index", "", "a")),
+    )):
+        path = tmp_path / f"{i}.toml"
+        answer = init("--bbox", BOX, "--imagery-url", url, *more, "--out", path)
+        assert answer.exit_code == 0, answer.stderr
+        (source,) = load(path).imagery
+        assert (source.kind, source.layer, source.entry) == expected
+
+
 def test_imagery_without_permission_is_not_written(tmp_path: Path) -> None:
     path = tmp_path / "config.toml"
     answer = init("--bbox", BOX, "--imagery-url", "tiles", "--licence", "CC0-1.0", "--out", path)

@@ -187,3 +187,12 @@ def test_places_far_apart_get_a_picture_each(tmp_path):
 def test_no_block_is_an_error_that_says_so(tmp_path):
     with pytest.raises(ValueError, match="nothing was looked at"):
         write_page(tmp_path, [], {}, [])
+
+
+@pytest.mark.parametrize(("bands", "depth"), [(1, np.uint16), (4, np.uint16), (2, np.uint8)])
+def test_imagery_of_other_bands_and_depths_is_drawn_all_the_same(bands, depth):
+    values = np.arange(64 * 64 * bands, dtype=np.uint32).reshape(64, 64, bands) % 3000
+    chip = Chip(values.astype(depth), np.ones((64, 64), bool), (0.0, 0.0, 64.0, 64.0), None, "other")
+    imagery = draw_layers(chip, None, [], []).imagery
+    assert imagery.shape == (64, 64, 3) and imagery.dtype == np.uint8
+    assert depth == np.uint8 or (imagery.min() == 0 and imagery.max() == 255)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import struct
 import zlib
 
@@ -9,10 +10,12 @@ import cv2
 import numpy as np
 import pytest
 from ground import encode, paint
+from PIL import Image
 
 from daemon.errors import ImageInvalid
 from daemon.imagery.decode import decode, mask_nodata
 from daemon.imagery.header import read_header
+from daemon.imagery.layout import Layout
 
 MOST = 4096 * 4096
 
@@ -154,10 +157,36 @@ def test_what_is_no_image_is_called_by_its_name(data, said):
     assert str(caught.value).startswith("https://tiles.example.org/1/2/3.png: not an image but ")
 
 
-def test_sixteen_bits_are_refused():
-    deep = cv2.imencode(".png", paint(256).astype(np.uint16) * 257)[1].tobytes()
-    with pytest.raises(ImageInvalid, match="16 bits"):
+def test_sixteen_bits_come_as_configured_and_not_unasked():
+    ground = paint(256).astype(np.uint16) * 257
+    deep = cv2.imencode(".png", cv2.cvtColor(ground, cv2.COLOR_RGB2BGR))[1].tobytes()
+    with pytest.raises(ImageInvalid, match=r"deep\.png: bands of uint16, but depth = 8; set depth = 16, or stretch"):
         decode(deep, "deep.png", max_pixels=MOST)
+    whole = decode(deep, "deep.png", max_pixels=MOST, layout=Layout(depth=16)).pixels
+    assert whole.dtype == np.uint16 and (whole == ground).all()
+    stretched = decode(deep, "deep.png", max_pixels=MOST, layout=Layout(stretch=(0, 65535))).pixels
+    assert stretched.dtype == np.uint8 and (stretched == paint(256)).all()
+    with pytest.raises(ImageInvalid, match="bands of uint8, but depth = 16"):
+        decode(encode(paint(256)), "flat.png", max_pixels=MOST, layout=Layout(depth=16))
+
+
+def test_bands_are_taken_in_the_order_asked_for():
+    ground = paint(256)
+    found = decode(encode(ground), "a.png", max_pixels=MOST, layout=Layout((3, 1)))
+    assert (found.pixels == ground[:, :, [2, 0]]).all()
+    with pytest.raises(ImageInvalid, match=r"has 3 bands, but bands = \[4\] asks for the 4th"):
+        decode(encode(ground), "a.png", max_pixels=MOST, layout=Layout((4,)))
+
+
+def test_cmyk_becomes_rgb():
+    colours = np.array([[250, 20, 30], [30, 200, 40], [20, 40, 220], [128, 128, 128]], np.uint8)
+    ground = np.repeat(colours.reshape(2, 2, 3), 128, axis=0).repeat(128, axis=1)
+    file = io.BytesIO()
+    Image.fromarray(ground).convert("CMYK").save(file, "JPEG", quality=95)
+    image = decode(file.getvalue(), "ink.jpg", max_pixels=MOST)
+    assert image.valid.all()
+    for row, column in ((64, 64), (64, 192), (192, 64), (192, 192)):
+        assert np.abs(image.pixels[row, column].astype(int) - ground[row, column]).max() <= 4
 
 
 def test_animations_are_refused():

@@ -12,36 +12,15 @@ from ground import ORIGIN, SIDE
 from rasterio.enums import ColorInterp, Resampling
 from rasterio.transform import from_origin
 from rasterio.warp import calculate_default_transform, reproject
+from rasters import MERCATOR, bands, expected, write
 
 from daemon.errors import ImageInvalid, ImageryUnavailable
 from daemon.imagery.geotiff import GeotiffSource
-from daemon.tiling.grid import HALF_WORLD_M, Tile
+from daemon.imagery.raster import LocalTiff
+from daemon.tiling.grid import Tile
 
 Z, X, Y = ORIGIN
-TILE_M = 2 * HALF_WORLD_M / (1 << Z)
-PIXEL_M = TILE_M / 256
-MERCATOR = from_origin(X * TILE_M - HALF_WORLD_M, HALF_WORLD_M - Y * TILE_M, PIXEL_M, PIXEL_M)
 INNER = [(1, 1), (6, 2), (3, 5)]
-
-
-def write(path, bands, transform=MERCATOR, crs="EPSG:3857", mask=None, overviews=(), interp=None, **profile):
-    """A GeoTIFF of bands [B, H, W]."""
-    count, height, width = bands.shape
-    shape = {"driver": "GTiff", "count": count, "height": height, "width": width, "dtype": bands.dtype}
-    place = {"transform": transform} | ({"crs": crs} if crs else {})
-    with rasterio.Env(GDAL_TIFF_INTERNAL_MASK=True), rasterio.open(path, "w", **shape, **place, **profile) as file:
-        file.write(bands)
-        if interp:
-            file.colorinterp = interp
-        if mask is not None:
-            file.write_mask(mask)
-        if overviews:
-            file.build_overviews(overviews, Resampling.average)
-    return path
-
-
-def bands(picture: np.ndarray) -> np.ndarray:
-    return np.ascontiguousarray(picture.transpose(2, 0, 1))
 
 
 def shift(a: np.ndarray, b: np.ndarray) -> float:
@@ -56,16 +35,12 @@ def source(settings):
     made = []
 
     def make(path, **others) -> GeotiffSource:
-        made.append(GeotiffSource(settings(path, kind="geotiff", **others)))
+        made.append(GeotiffSource(settings(path, kind="geotiff", **others), LocalTiff(str(path))))
         return made[-1]
 
     yield make
     for one in made:
         one.close()
-
-
-def expected(picture: np.ndarray, x: int, y: int) -> np.ndarray:
-    return picture[y * 256 : (y + 1) * 256, x * 256 : (x + 1) * 256]
 
 
 def test_a_file_on_the_tile_grid_gives_its_own_pixels(source, picture, tmp_path):

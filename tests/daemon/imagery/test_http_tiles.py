@@ -8,6 +8,7 @@ from http_server import Answer
 
 from daemon.errors import ImageInvalid, ImageryUnavailable
 from daemon.imagery import Cache
+from daemon.imagery.address import UrlTemplate
 from daemon.imagery.http import HttpTiles
 from daemon.tiling.grid import Tile
 
@@ -35,14 +36,14 @@ def opened(web, fetchers, tmp_path, days):
 
     def make(query: str = "", quota: int = 10**7, max_bytes: int = 10**6, **manners) -> HttpTiles:
         cache = Cache(tmp_path / "cache", quota, 90 * DAY, clock=days)
-        return HttpTiles(web.url("/{z}/{x}/{y}.png") + query, False, max_bytes, fetchers(**manners), cache)
+        return HttpTiles(UrlTemplate(web.url("/{z}/{x}/{y}.png") + query), max_bytes, fetchers(**manners), cache)
 
     return make
 
 
 def test_a_tile_is_asked_for_once_and_kept(web, opened):
     web.put(PATH, PNG)
-    assert opened().read(TILE) == (PNG, web.url(PATH))
+    assert opened().read(TILE) == (PNG, web.url(PATH), None)
     assert opened().read(TILE)[0] == PNG
     assert web.count(PATH) == 1
 

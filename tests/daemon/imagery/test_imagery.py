@@ -20,19 +20,6 @@ INNER = Block(Z, X // 4, Y // 4, 4)  # the upper left quarter of the picture
 
 
 @pytest.fixture
-def opened(configure):
-    made = []
-
-    def make(*sources, **others) -> Imagery:
-        made.append(Imagery.open(configure(*sources, **others)))
-        return made[-1]
-
-    yield make
-    for imagery in made:
-        imagery.close()
-
-
-@pytest.fixture
 def town(picture, tmp_path):
     """Writes some tiles of the picture ([(column, row), ...]) with a mark that tells sources apart."""
 

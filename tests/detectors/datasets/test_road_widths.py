@@ -8,8 +8,9 @@ import shapely
 
 from detectors.datasets import UNKNOWN
 from detectors.datasets.landcover import CLASSES, cover_of, draw_cover
-from detectors.datasets.roads import LANE_M, WIDTHS_M, is_road, road_width, widen
+from detectors.datasets.roads import is_road, widen
 from detectors.datasets.targets import draw_mask
+from detectors.road_tags import LANE_M, WIDTHS_M, road_width
 
 
 @pytest.mark.parametrize(("tags", "metres"), [

@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from shapely.geometry import Point
 
-from detectors.evaluation.network_graph import place_along, route, trace_skeleton
 from detectors.evaluation.paths import PathCounts, compare_paths
-from detectors.evaluation.thinning import thin
+from detectors.vectorize.network_graph import place_along, route, trace_skeleton
+from detectors.vectorize.thinning import thin
 
 
 def draw(*lines: tuple[int, int, int, int], width: int = 7, side: int = 400) -> np.ndarray:

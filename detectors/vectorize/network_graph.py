@@ -11,7 +11,7 @@ import numpy as np
 import shapely
 from shapely.geometry import LineString, Point
 
-from detectors.evaluation.thinning import AROUND
+from detectors.vectorize.thinning import AROUND
 
 #: Lines are simplified by this much before they are measured, pixels: stairs of pixels are longer than what they draw.
 SIMPLIFY_PX = 1.5
@@ -37,8 +37,12 @@ class LineGraph:
         return float(sum(line.length for line in self.lines))
 
 
-def trace_skeleton(skeleton: np.ndarray, gsd: float) -> LineGraph:
-    """The graph of a skeleton (bool [H, W]); x right and y down, in metres from the upper left corner."""
+def trace_skeleton(skeleton: np.ndarray, gsd: float, simplify_px: float = SIMPLIFY_PX) -> LineGraph:
+    """The graph of a skeleton (bool [H, W]); x right and y down, in metres from the upper left corner.
+
+    Args:
+        simplify_px: 0 leaves a point a pixel.
+    """
     pixels = {(int(r), int(c)) for r, c in np.argwhere(skeleton)}
     beside = {pixel: _neighbours(pixel, pixels) for pixel in pixels}
     nodes = {pixel for pixel, others in beside.items() if len(others) != 2}
@@ -65,9 +69,10 @@ def trace_skeleton(skeleton: np.ndarray, gsd: float) -> LineGraph:
             walk(pixel, beside[pixel][0])
     number = {pixel: i for i, pixel in enumerate(sorted(nodes))}
     lines = [
-        LineString([((c + 0.5) * gsd, (r + 0.5) * gsd) for r, c in chain]).simplify(SIMPLIFY_PX * gsd)
-        for chain in chains
+        LineString([((c + 0.5) * gsd, (r + 0.5) * gsd) for r, c in chain]) for chain in chains
     ]
+    if simplify_px:
+        lines = [line.simplify(simplify_px * gsd) for line in lines]
     ends = [(number[chain[0]], number[chain[-1]]) for chain in chains]
     return _shave(lines, ends)
 
