@@ -150,8 +150,8 @@ def main() -> None:
 
     \b
     Exit codes: 0 well, 1 failure, 2 wrong configuration or usage, 3 database, 4 replication, 5 OSM data,
-    6 imagery, 7 model, 8 disk full, 9 discrepancy, 10 feed, 12 server. `status`: 0 fresh, 1 behind, 2 broken or
-    too far behind.
+    6 imagery, 7 model, 8 disk full, 9 discrepancy, 10 feed, 12 MapRoulette, 13 server. `status`: 0 fresh,
+    1 behind, 2 broken or too far behind.
     """
 
 
