@@ -17,7 +17,7 @@ from daemon.__main__ import main
 
 COMMANDS = {
     "init", "check", "bootstrap", "run", "once", "backfill", "status", "export", "review", "replay", "demo", "train",
-    "evaluate", "qualify", "dataset", "service", "serve", "osmose", "maproulette", "report",
+    "evaluate", "qualify", "dataset", "service", "serve", "osmose", "maproulette", "report", "imagery",
 }
 ALL = [[name] for name in sorted(COMMANDS)] + [
     ["service", "install"], ["service", "uninstall"], ["osmose", "upload"], ["osmose", "status"], ["osmose", "divide"],
