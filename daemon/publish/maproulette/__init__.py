@@ -18,6 +18,7 @@ wishes        what a task's status should be
 filling       new tasks
 upkeep        tasks kept true
 comparison    what is known, held against the server
+standing      how all of it does, for `mapgap status`
 
 listening     what mappers said, each verdict once
 gate          a challenge that wastes people's time pauses itself
