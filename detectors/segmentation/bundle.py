@@ -52,6 +52,8 @@ class Card(BaseModel):
             gsd_range_m); gsd_range_m: where the model may be used, beyond the former by resampling. Metres a pixel.
         mean, std: normalisation a band in units of the input; done inside the network, here for the record
             and for filling no-data.
+        standardise: each picture by itself is brought to mean 0 and deviation 1 besides, so that ground without
+            imagery must not count.
         footprint: weight of each class whose probabilities add up to that of "inside a building's outline".
         interior: the class that touching buildings do not share: its components are single buildings.
         border_px: width of the class "border" at gsd_m, inside the outline.
@@ -77,6 +79,7 @@ class Card(BaseModel):
     trained_range_m: tuple[float, float] | tuple[()] = ()
     mean: tuple[float, ...]
     std: tuple[float, ...]
+    standardise: bool = False
     footprint: dict[str, float] = Field(default_factory=dict)
     interior: str = ""
     border_px: int = 0

@@ -48,6 +48,7 @@ def write_bundle(network, config, directory: Path, *, fold: int, sample: np.ndar
         osm_bands=model.osm_bands,
         classes=model.classes,
         stride=stride_of(model),
+        standardise=model.standardise,
         gsd_m=model.gsd_m,
         gsd_range_m=model.gsd_range_m,
         trained_range_m=trained_range(config),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
+from dataclasses import replace
 
 import numpy as np
 
@@ -27,7 +28,8 @@ def segment(chip: Chip, bundle: Bundle, engine: Engine, *, window: int = WINDOW_
     """Class probabilities of every pixel of a chip.
 
     Invalid pixels are shown to the network as the training's mean colour, and come back as background with
-    probability 1. Imagery finer or coarser than the training is resampled, and the answer brought back.
+    probability 1. A network that standardises each picture by itself is shown no more of them than it must be, in the
+    mean colour of the rest: else a place at the edge of the imagery would look more even than it is. Imagery finer or coarser than the training is resampled, and the answer brought back.
 
     Args:
         window: largest side given to the network at once; pixels, rounded down to the card's stride.
@@ -43,16 +45,27 @@ def segment(chip: Chip, bundle: Bundle, engine: Engine, *, window: int = WINDOW_
     card = bundle.card
     check_fit(chip, bundle)
     factor = factor_for(chip.frame.gsd, card)
+    rows, columns = _extent(chip.valid) if card.standardise else np.s_[:, :]
+    part = replace(chip, pixels=chip.pixels[rows, columns], valid=chip.valid[rows, columns])
+    values = np.zeros((len(card.classes), *chip.valid.shape), dtype=np.float16)
     if factor != 1:
-        values = _look(resample(chip, factor), bundle, engine, window, overlap, augment)
-        values = restore(values, chip.valid.shape)
+        answer = _look(resample(part, factor), bundle, engine, window, overlap, augment)
+        values[:, rows, columns] = restore(answer, part.valid.shape)
     else:
-        values = _look(chip, bundle, engine, window, overlap, augment)
+        values[:, rows, columns] = _look(part, bundle, engine, window, overlap, augment)
     if not chip.valid.all():
         nothing = ~chip.valid
         for index, plane in enumerate(values):
             plane[nothing] = index == bundle.background
     return Probabilities(values, card.classes, bundle.identity)
+
+
+def _extent(valid: np.ndarray) -> tuple[slice, slice]:
+    """Rows and columns of the smallest part of a chip that holds all its imagery; all of them where it has none."""
+    rows, columns = np.flatnonzero(valid.any(axis=1)), np.flatnonzero(valid.any(axis=0))
+    if not rows.size:
+        return np.s_[:, :]
+    return slice(rows[0], rows[-1] + 1), slice(columns[0], columns[-1] + 1)
 
 
 def _look(chip: Chip, bundle: Bundle, engine: Engine, window: int, overlap: int, augment: bool) -> np.ndarray:
@@ -101,7 +114,7 @@ def _ask(engine: Engine, batch: np.ndarray, augment: bool) -> np.ndarray:
 def _batch(chip: Chip, bundle: Bundle, part: tuple[slice, slice]) -> np.ndarray:
     """A part of a chip as the network takes it: [1, C, h, w] of the card's type.
 
-    Invalid pixels have the mean colour, and what is missing to multiples of the stride is filled by repeating the last
+    Invalid pixels have the mean colour (of the training, or of this part, see `segment`), and what is missing to multiples of the stride is filled by repeating the last
     row and column.
     """
     card = bundle.card
@@ -113,7 +126,8 @@ def _batch(chip: Chip, bundle: Bundle, part: tuple[slice, slice]) -> np.ndarray:
         plane = batch[0, band]
         plane[:height, :width] = pixels[..., band]
         if nothing is not None:
-            plane[:height, :width][nothing] = round(mean)
+            seen = pixels[..., band][valid].mean() if card.standardise and valid.any() else mean
+            plane[:height, :width][nothing] = round(seen)
         plane[height:, :width] = plane[height - 1, :width]
         plane[:, width:] = plane[:, width - 1 : width]
     return batch

@@ -4,15 +4,20 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 import tomllib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from xml.etree import ElementTree
 
 import cv2
 import numpy as np
 import pytest
+import requests
+from fake_maproulette import FakeMapRoulette
 from osm_world import node, way, write_extract
 
 from daemon.tiling.grid import TILE_PX, Block
@@ -39,13 +44,31 @@ class House:
     def __init__(self, directory: Path):
         self.directory = directory
         self.site = directory / "site"
+        self.secrets: dict[str, str] = {}
+
+    def popen(self, *words: str) -> subprocess.Popen[str]:
+        path = os.pathsep.join([str(self.site), str(PLUGINS), str(REPOSITORY)])
+        return subprocess.Popen(
+            [sys.executable, "-m", "daemon", *words], cwd=self.directory, text=True, stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE, env={**os.environ, **self.secrets, "PYTHONPATH": path},
+        )
 
     def mapgap(self, *words: str) -> subprocess.CompletedProcess[str]:
-        path = os.pathsep.join([str(self.site), str(PLUGINS), str(REPOSITORY)])
-        return subprocess.run(
-            [sys.executable, "-m", "daemon", *words], cwd=self.directory, env={**os.environ, "PYTHONPATH": path},
-            capture_output=True, text=True, timeout=120, check=False,
-        )
+        process = self.popen(*words)
+        out, err = process.communicate(timeout=120)
+        return subprocess.CompletedProcess(words, process.returncode, out, err)
+
+    @contextmanager
+    def serving(self) -> Iterator[str]:
+        """The address of `mapgap serve`, for the length of the block."""
+        process = self.popen("serve")
+        try:
+            assert process.stderr is not None
+            told = next(found for line in process.stderr if (found := re.search(r"http://[0-9.]+:\d+", line)))
+            yield told[0]
+        finally:
+            process.terminate()
+            process.communicate(timeout=60)
 
     def say(self, *words: str) -> str:
         done = self.mapgap(*words)
@@ -126,6 +149,31 @@ def test_it_finds_what_is_wrong_and_what_it_says_goes_everywhere(house: House) -
     status = json.loads(house.mapgap("status", "--json").stdout)
     assert status["models"] == {"pool": "none"} and status["discrepancies"]["pool"]["gone"] == {"published": 1}
     assert "pool: pool@pixels" in house.mapgap("check").stdout
+
+
+def test_mappers_meet_it_in_maproulette_and_in_osmoses_api(house: House, maproulette: FakeMapRoulette) -> None:
+    config = house.directory / "config.toml"
+    config.write_text(config.read_text() + f"""
+        [maproulette]
+        enabled = true
+        url = "{maproulette.url}"
+        api_key_env = "KEY"
+        project = "mapgap pools"
+        [web]
+        port = 0
+    """)
+    house.secrets["KEY"] = maproulette.owner.key
+    house.say("bootstrap", "base.osm.pbf")
+    house.say("backfill")
+    house.say("once")
+    challenges = {c.name: c.fields["instruction"] for c in maproulette.world.challenges.values()}
+    assert any("pool" in name.lower() and "blue water" in text for name, text in challenges.items()), challenges
+    assert len(maproulette.world.tasks) == 2
+    with house.serving() as url:
+        items = requests.get(f"{url}/api/0.3/items", timeout=30).json()
+        numbers = {item["item"] for category in items["categories"] for item in category["items"]}
+        issues = requests.get(f"{url}/api/0.3/issues?item=8542&full=true", timeout=30).json()["issues"]
+    assert 8542 in numbers and {issue["class"] for issue in issues} == {8542001, 8542002}
 
 
 def test_its_knobs_are_checked_and_explained_like_all_others(house: House) -> None:

@@ -9,8 +9,8 @@ from uuid import UUID
 
 import pytest
 from claims import gone, house, misplaced, missing
-from conftest import CODE
 from osmose_frontend.lint import lint
+from osmose_rig import CODE
 
 from daemon.discrepancies.life import close, reopen
 from daemon.errors import DocumentRefused, FrontendRefused, FrontendUnavailable

@@ -14,7 +14,7 @@ from xml.etree import ElementTree
 
 import mapbox_vector_tile
 from claims import LAT, LON, NOW, gone, house, misplaced, missing
-from conftest import TOKEN
+from osmose_feed import TOKEN
 
 from daemon.discrepancies.life import close, publish, reopen
 from daemon.tiling.grid import tile_at

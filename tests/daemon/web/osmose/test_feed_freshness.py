@@ -7,7 +7,7 @@ from email.utils import format_datetime
 
 import pytest
 from claims import LAT, LON, NOW, Ledger, gone, house, later, missing
-from conftest import Clock, Feed
+from osmose_feed import Clock, Feed
 from web_server import Served, backend_of, serving
 
 from daemon.discrepancies.life import close, reopen

@@ -13,7 +13,7 @@ import pytest
 import requests
 import shapely
 from claims import NOW, gone, house, misplaced, missing
-from conftest import TOKEN
+from osmose_feed import TOKEN
 from shapely.geometry import MultiPolygon, Polygon
 from web_server import backend_of, serving
 
