@@ -7,7 +7,7 @@ import pytest
 
 from detectors.base import Chip
 from detectors.errors import BundleMismatch
-from detectors.segmentation import OpenvinoEngine, segment
+from detectors.segmentation import Bundle, OpenvinoEngine, segment
 from detectors.segmentation.stitching import _starts
 
 #: True metres a pixel at the equator on zoom 19.
@@ -132,3 +132,24 @@ def test_a_chip_in_one_window_is_the_engines_own_answer(tiny_bundle, engine):
     pixels = town(128, 64)
     found = segment(chip(pixels), tiny_bundle, engine).values
     assert np.array_equal(found, engine.predict(pixels.transpose(2, 0, 1)[None])[0])
+
+
+def test_at_the_edge_of_the_imagery_a_standardised_network_sees_what_it_would_see_of_that_part_alone():
+    """Much empty ground around would make the rest look like one bright spot in an even plain."""
+    bundle = Bundle.load("landcover")
+    assert bundle.card.standardise
+    seeing = OpenvinoEngine(bundle, precision="f32", exact=True)
+    random = np.random.default_rng(2)
+    coarse = random.uniform(500, 3000, (8, 8, bundle.card.bands)).repeat(8, axis=0).repeat(8, axis=1)
+    ground = (coarse + random.normal(0, 60, coarse.shape)).clip(1).astype(np.uint16)
+    pixels, valid = np.zeros((256, 256, bundle.card.bands), np.uint16), np.zeros((256, 256), bool)
+    pixels[40:104, 150:214], valid[40:104, 150:214] = ground, True
+    alone = planes(segment(chip(ground, gsd=10.0), bundle, seeing))
+    within = planes(segment(chip(pixels, valid, gsd=10.0), bundle, seeing))
+    np.testing.assert_allclose(within[:, 40:104, 150:214], alone, atol=2e-3)
+    assert np.ptp(alone.argmax(axis=0)) > 0 and (within[0][~valid] == 1).all()
+    holes = valid.copy()
+    holes[60:80, 170:190] = False  # a cloud that was cut out
+    kept = holes[40:104, 150:214]
+    clouded = planes(segment(chip(pixels, holes, gsd=10.0), bundle, seeing))[:, 40:104, 150:214]
+    assert (clouded.argmax(axis=0) == alone.argmax(axis=0))[kept].mean() > 0.9
