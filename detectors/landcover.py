@@ -123,16 +123,23 @@ class LandcoverDetector:
             yield block.claim("missing", subject, piece, mean, None, self._confidence(mean, piece, subject))
 
     def _gone(self, subject: str, seen: _Seen, block: _Block) -> Iterator[Claim]:
-        """What no date shows, nor anything that it may look like; a strip along its edge is no question."""
+        """What no date shows, nor anything that it may look like.
+
+        A strip along its edge says nothing, but where all within it is gone the strip is, too.
+        """
         for feature, area in block.areas:
             if cover_of(feature.tags) != subject or not may_be_judged(feature.tags):
                 continue
             if not self._imagery_is_younger(feature.timestamp.date(), block.scene.chip.acquired):
                 continue
+            here = area.intersection(block.ground)
             inner = area.buffer(-self.settings.tolerance).intersection(block.ground)
             empty = (seen.most < self.settings.gone) & block.inside(inner) & block.owned
-            for piece in block.pieces(empty, self._least(subject), self.settings.min_width):
-                mean = float(seen.most[block.inside(piece)].mean())
+            for core in block.pieces(empty, 0.0, self.settings.min_width):
+                mean = float(seen.most[block.inside(core)].mean())
+                piece = core.buffer(self.settings.tolerance, join_style="mitre").intersection(here)
+                if piece.area < self._least(subject):
+                    continue
                 yield block.claim("gone", subject, piece, mean, feature, self._confidence(1 - mean, piece, subject))
 
     def _settlements(self, seen: _Seen, block: _Block) -> Iterator[Claim]:

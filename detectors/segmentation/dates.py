@@ -37,6 +37,9 @@ def dates_in(chip: Chip, bands: int) -> int:
 def look_at_each(chip: Chip, bands: int, look: Callable[[Chip], Probabilities]) -> Probabilities:
     """The answer for a chip of one date or more.
 
+    Of several dates, one whose bands are all 0 at a pixel has not seen it: that is how clouds are cut out of a stack.
+    What no date has seen is given a mean and a least of 0 and a most of 1, which neither shows nor hides anything.
+
     Args:
         bands: that the network takes; the chip holds date after date, each with all of them.
         look: the answer for one date.
@@ -50,12 +53,17 @@ def look_at_each(chip: Chip, bands: int, look: Callable[[Chip], Probabilities]) 
     count = dates_in(chip, bands)
     if count == 1:
         return look(chip)
-    answers = [
-        look(replace(chip, pixels=np.ascontiguousarray(chip.pixels[..., i * bands : (i + 1) * bands])))
-        for i in range(count)
-    ]
-    classes = answers[0].classes
+    answers, seen = [], []
+    for i in range(count):
+        pixels = np.ascontiguousarray(chip.pixels[..., i * bands : (i + 1) * bands])
+        seen.append(chip.valid & pixels.any(axis=2))
+        answers.append(look(replace(chip, pixels=pixels, valid=seen[-1])))
     values = np.stack([answer.values.astype(np.float32) for answer in answers])
-    merged = np.concatenate([values.mean(axis=0), values.min(axis=0), values.max(axis=0)]).astype(np.float16)
+    there = np.broadcast_to(np.stack(seen)[:, None], values.shape)
+    often = there.sum(axis=0)
+    mean = values.sum(axis=0, where=there) / np.maximum(often, 1)
+    least = np.where(often, values.min(axis=0, where=there, initial=1.0), 0.0)
+    most = np.where(often, values.max(axis=0, where=there, initial=0.0), 1.0)
+    classes = answers[0].classes
     names = (*classes, *(f"{LEAST}{name}" for name in classes), *(f"{MOST}{name}" for name in classes))
-    return Probabilities(merged, names, answers[0].model)
+    return Probabilities(np.concatenate([mean, least, most]).astype(np.float16), names, answers[0].model)
