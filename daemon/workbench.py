@@ -116,8 +116,8 @@ def replay(
         bundles = sorted(path.parent for path in folds.glob("fold[0-9]*/card.json"))
         if not isinstance(truth, Truth) or not bundles:
             raise click.UsageError(
-                "--folds needs the --truth of buildings, and bundles fold0, fold1, ... in its directory; for roads, "
-                "use --unseen"
+                "--folds needs the --truth of buildings, and bundles fold0, fold1, ... in its directory; for roads "
+                "there is --unseen"
             )
         with progress_bar("replaying") as advance:
             report = replay_folds(

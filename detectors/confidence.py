@@ -57,8 +57,7 @@ CONFIDENCE: Mapping[str, Logistic] = MappingProxyType(
 )
 
 #: The same for roads, fitted by `detectors.training.road_calibration` on nine windows of other towns than the network
-#: was trained on, each spoilt six times. The measures are described in `detectors.road_placing` and
-#: `detectors.road_missing`.
+#: was trained on, each spoilt six times. `detectors.road_placing` and `detectors.road_missing` describe the measures.
 ROAD_CONFIDENCE: Mapping[str, Logistic] = MappingProxyType(
     {
         "missing": Logistic(-14.940, {"seen": 8.616, "width": 0.665, "open_ends": -1.301, "log_length": 0.794}),

@@ -111,8 +111,8 @@ def overlapping(features: list[dict[str, Any]]) -> list[tuple[str, str, float]]:
 def test_the_report_of_a_replay_tells_each_minute_and_what_it_cost(rendered: Ran, town: Town) -> None:
     report = rendered.report
     assert set(report) == {
-        "directory", "model", "zoom", "seconds", "bootstrap_s", "seconds_per_change_file", "seconds_per_block",
-        "peak_memory_mb", "minutes",
+        "directory", "detector", "model", "zoom", "seconds", "bootstrap_s", "seconds_per_change_file",
+        "seconds_per_block", "peak_memory_mb", "paths", "minutes",
     }
     assert (report["directory"], report["zoom"]) == (str(town.directory), 19)
     assert report["peak_memory_mb"] > 50
