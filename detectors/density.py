@@ -13,7 +13,6 @@ Nothing here looks at imagery, so that this detector is never asked about a bloc
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -22,7 +21,7 @@ import numpy as np
 import shapely
 from shapely.geometry.base import BaseGeometry
 
-from detectors.base import EARTH_RADIUS_M, SHAPES, Claim, Frame, OsmFeature, Scene, Shape
+from detectors.base import SHAPES, Claim, OsmFeature, Scene, Shape, frame_around
 from detectors.correlation import Correlation, pearson, spearman
 from detectors.monotone import MonotoneFit, fit_monotone
 from detectors.settings import DensitySettings
@@ -124,20 +123,12 @@ def amount_in(cell: BaseGeometry, features: Sequence[OsmFeature], quantity: Quan
     shapes = [f.geometry for f in features if quantity.counts(f.tags)]
     if not shapes:
         return 0.0
-    frame = frame_of(cell)
+    frame = frame_around(cell)
     here = shapely.intersection(np.array([frame.to_local(s) for s in shapes], dtype=object), frame.to_local(cell))
     dimension = shapely.get_dimensions(here)
     wanted = dimension == SHAPES.index(quantity.shape)
     measure = shapely.length if quantity.shape == "line" else shapely.area
     return float(measure(here[wanted]).sum()) / quantity.scale
-
-
-def frame_of(geometry: BaseGeometry) -> Frame:
-    """True metres around a lon/lat geometry."""
-    west, south, east, north = geometry.bounds
-    x = math.radians((west + east) / 2) * EARTH_RADIUS_M
-    y = math.asinh(math.tan(math.radians((south + north) / 2))) * EARTH_RADIUS_M
-    return Frame((x - 1, y - 1, x + 1, y + 1), (1, 1))
 
 
 class DensityDetector:

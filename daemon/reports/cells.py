@@ -17,7 +17,7 @@ from shapely.geometry.base import BaseGeometry
 from daemon.errors import ConfigError
 from daemon.tiling.cells import cells_of_area
 from daemon.tiling.grid import Block
-from detectors.density import frame_of
+from detectors.base import frame_around
 
 #: A larger file of polygons is refused, bytes.
 MAX_FILE = 64 * 1024**2
@@ -41,7 +41,7 @@ class ReportCell:
 
     @classmethod
     def of(cls, name: str, geometry: BaseGeometry) -> ReportCell:
-        return cls(name, geometry, frame_of(geometry).to_local(geometry).area / 1e6)
+        return cls(name, geometry, frame_around(geometry).to_local(geometry).area / 1e6)
 
 
 def groups_of_tiles(area: BaseGeometry, zoom: int) -> Iterator[list[ReportCell]]:

@@ -24,8 +24,8 @@ from daemon.reports.estimate import LEAST_LOOKED, Counted, Reliability, estimate
 from daemon.reports.ledger import write_run
 from daemon.reports.mapped import measure
 from daemon.tiling.grid import tile_at
-from detectors.base import OsmFeature
-from detectors.density import QUANTITIES, amount_in, frame_of
+from detectors.base import OsmFeature, frame_around
+from detectors.density import QUANTITIES, amount_in
 from detectors.evaluation.quality import quality_of
 
 Extent = Literal["count", "area", "length"]
@@ -131,7 +131,7 @@ def _claims(
 def _size(claims: Sequence[Discrepancy], extent: Extent, scale: float) -> tuple[int, float]:
     if extent == "count":
         return len(claims), float(len(claims))
-    shapes = [frame_of(one.geometry).to_local(one.geometry) for one in claims]
+    shapes = [frame_around(one.geometry).to_local(one.geometry) for one in claims]
     return len(claims), sum(s.area if extent == "area" else s.length for s in shapes) / scale
 
 
