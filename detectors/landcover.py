@@ -116,40 +116,36 @@ class LandcoverDetector:
         """What every date shows, and no polygon explains."""
         covering = [g for f, g in block.areas if cover_of(f.tags) in COMPATIBLE[subject]]
         open_ground = (seen.least >= self.settings.missing) & block.owned & ~block.near(covering)
-        for piece in block.pieces(open_ground, self._least(subject), self.settings.min_width):
+        for piece in pieces(open_ground, block.grid, self._least(subject), self.settings.min_width):
             if Cover(covering).uncovered_share(piece) < UNCOVERED:
                 continue
-            mean = float(seen.mean[block.inside(piece)].mean())
+            mean = block.mean(seen.mean, piece)
             yield block.claim("missing", subject, piece, mean, None, self._confidence(mean, piece, subject))
 
     def _gone(self, subject: str, seen: _Seen, block: _Block) -> Iterator[Claim]:
-        """What no date shows, nor anything that it may look like.
-
-        A strip along its edge says nothing, but where all within it is gone the strip is, too.
-        """
+        """What no date shows, nor anything that it may look like; a strip along its edge is no question."""
+        width = max(self.settings.min_width, self.settings.tolerance)
         for feature, area in block.areas:
             if cover_of(feature.tags) != subject or not may_be_judged(feature.tags):
                 continue
             if not self._imagery_is_younger(feature.timestamp.date(), block.scene.chip.acquired):
                 continue
-            here = area.intersection(block.ground)
-            inner = area.buffer(-self.settings.tolerance).intersection(block.ground)
-            empty = (seen.most < self.settings.gone) & block.inside(inner) & block.owned
-            for core in block.pieces(empty, 0.0, self.settings.min_width):
-                mean = float(seen.most[block.inside(core)].mean())
-                piece = core.buffer(self.settings.tolerance, join_style="mitre").intersection(here)
-                if piece.area < self._least(subject):
-                    continue
+            here = block.around(area)
+            if here is None:
+                continue
+            empty = (seen.most[here.pixels] < self.settings.gone) & block.owned[here.pixels] & here.grid.cover([area])
+            for piece in pieces(empty, here.grid, self._least(subject), width):
+                mean = block.mean(seen.most, piece)
                 yield block.claim("gone", subject, piece, mean, feature, self._confidence(1 - mean, piece, subject))
 
     def _settlements(self, seen: _Seen, block: _Block) -> Iterator[Claim]:
         """Built-up on every date, and not a single building or road there."""
         settled = shapely.STRtree([g for f, g in block.all if is_settled(f.tags)])
         built = (seen.least >= self.settings.missing) & block.owned
-        for piece in block.pieces(built, self.settings.min_settlement * HECTARE_M2, self.settings.min_width):
+        for piece in pieces(built, block.grid, self.settings.min_settlement * HECTARE_M2, self.settings.min_width):
             if len(settled.query(piece, "dwithin", NEAR_M)):
                 continue
-            mean = float(seen.mean[block.inside(piece)].mean())
+            mean = block.mean(seen.mean, piece)
             yield block.claim("settlement", "built_up", piece, mean, None, self._confidence(mean, piece, "built_up"))
 
     def _least(self, subject: str) -> float:
@@ -174,7 +170,6 @@ class _Block:
     Attributes:
         areas, all: what is mapped, with its geometry; of `areas` polygons only.
         owned: bool [H, W], pixels with imagery that are the block's own.
-        ground: the block's own ground.
         tolerance: metres.
     """
 
@@ -184,7 +179,6 @@ class _Block:
     areas: Sequence[tuple[OsmFeature, BaseGeometry]]
     all: Sequence[tuple[OsmFeature, BaseGeometry]]
     owned: np.ndarray
-    ground: BaseGeometry
     tolerance: float
 
     @classmethod
@@ -195,10 +189,9 @@ class _Block:
         for feature in scene.removed:  # where the map knew better not long ago, it is a cover still
             if scene.chip.acquired is None or feature.timestamp.date() > scene.chip.acquired:
                 mapped.append((feature, shapely.make_valid(frame.to_local(feature.geometry))))
-        ground = frame.to_local(box(*scene.owned))
-        owned = (grid.burn([ground]) > 0) & scene.chip.valid
+        owned = grid.cover([frame.to_local(box(*scene.owned))]) & scene.chip.valid
         areas = [(f, g) for f, g in mapped if shapely.get_dimensions(g) == 2]
-        return cls(scene, frame, grid, areas, mapped, owned, ground, tolerance)
+        return cls(scene, frame, grid, areas, mapped, owned, tolerance)
 
     def owns(self, geometry: BaseGeometry) -> bool:
         west, south, east, north = self.scene.owned
@@ -207,24 +200,24 @@ class _Block:
 
     def near(self, areas: Sequence[BaseGeometry]) -> np.ndarray:
         """Pixels within the tolerance of areas, bool [H, W]."""
-        return self.grid.burn([area.buffer(self.tolerance, quad_segs=4) for area in areas]) > 0
+        return self.grid.cover([area.buffer(self.tolerance, quad_segs=4) for area in areas])
 
-    def inside(self, area: BaseGeometry) -> np.ndarray:
-        """Bool [H, W]"""
-        return self.grid.burn([area]) > 0
+    def around(self, area: BaseGeometry) -> _Part | None:
+        """The part of the block's pixels that an area lies in: most are small. None where it lies beyond."""
+        west, south, east, north = area.bounds
+        rows, columns = self.grid.to_pixels(np.array([(west, north), (east, south)]))
+        (top, left), (bottom, right) = (np.clip(at, 0, self.grid.shape) for at in zip(rows, columns, strict=True))
+        bottom, right = min(bottom + 1, self.grid.shape[0]), min(right + 1, self.grid.shape[1])
+        if bottom <= top or right <= left:
+            return None
+        grid = self.grid.window(int(left), int(top), (int(bottom - top), int(right - left)))
+        return _Part(np.s_[top:bottom, left:right], grid)
 
-    def pieces(self, mask: np.ndarray, least: float, width: float) -> Iterator[BaseGeometry]:
-        """Connected pieces of a mask that are large (square metres) and wide (metres) enough, as polygons."""
-        side = max(1, round(width / self.grid.gsd))
-        kernel = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (side, side))
-        opened = cv2.morphologyEx(mask.astype(np.uint8), cv2.MORPH_OPEN, kernel)
-        count, labels, stats, _ = cv2.connectedComponentsWithStats(opened, connectivity=4)
-        enough = stats[:, cv2.CC_STAT_AREA] * self.grid.gsd**2 >= least
-        kept = np.isin(labels, [i for i in range(1, count) if enough[i]])
-        for outline, _ in outlines_of(labels.astype(np.int32), kept, connectivity=4, transform=self.grid.transform):
-            piece = shape(outline).simplify(self.grid.gsd, preserve_topology=True)
-            if not piece.is_empty and piece.area >= least:
-                yield piece
+    def mean(self, values: np.ndarray, piece: BaseGeometry) -> float:
+        """Of values [H, W] within a piece of the block."""
+        here = self.around(piece)
+        assert here is not None, "a piece of the block lies in it"
+        return float(values[here.pixels][here.grid.cover([piece])].mean())
 
     def claim(
         self, kind: str, cover: str, piece: BaseGeometry, seen: float, feature: OsmFeature | None, confidence: float
@@ -241,6 +234,30 @@ class _Block:
                 **({"osm_version": feature.version} if feature else {}),
             },
         )
+
+
+@dataclass(frozen=True, slots=True)
+class _Part:
+    """Some of a block's pixels: their rows and columns, and the grid that they make."""
+
+    pixels: tuple[slice, slice]
+    grid: Grid
+
+
+def pieces(mask: np.ndarray, grid: Grid, least: float, width: float) -> Iterator[BaseGeometry]:
+    """Connected pieces of a mask that are large (square metres) and wide (metres) enough, as polygons."""
+    side = max(1, round(width / grid.gsd))
+    kernel = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (side, side))
+    opened = cv2.morphologyEx(mask.astype(np.uint8), cv2.MORPH_OPEN, kernel)
+    _, labels, stats, _ = cv2.connectedComponentsWithStats(opened, connectivity=4)
+    large = np.flatnonzero(stats[1:, cv2.CC_STAT_AREA] * grid.gsd**2 >= least) + 1
+    kept = np.isin(labels, large)
+    if not kept.any():
+        return
+    for outline, _ in outlines_of(labels.astype(np.int32), kept, connectivity=4, transform=grid.transform):
+        piece = shape(outline).simplify(grid.gsd, preserve_topology=True)
+        if not piece.is_empty and piece.area >= least:
+            yield piece
 
 
 def _seen(scene: Scene, classes: Sequence[str]) -> _Seen | None:

@@ -28,7 +28,7 @@ def dates_in(chip: Chip, bands: int) -> int:
     count, rest = divmod(chip.pixels.shape[2], bands)
     if rest or not count:
         raise BundleMismatch(
-            f"the model takes {bands} bands, and imagery {chip.source} gives {chip.pixels.shape[2]}: neither one date "
+            f"imagery {chip.source} has {chip.pixels.shape[2]} bands, the model takes {bands}: neither one date "
             "nor several; see bands of [[imagery]]"
         )
     return count

@@ -29,7 +29,8 @@ def segment(chip: Chip, bundle: Bundle, engine: Engine, *, window: int = WINDOW_
 
     Invalid pixels are shown to the network as the training's mean colour, and come back as background with
     probability 1. A network that standardises each picture by itself is shown no more of them than it must be, in the
-    mean colour of the rest: else a place at the edge of the imagery would look more even than it is. Imagery finer or coarser than the training is resampled, and the answer brought back.
+    mean colour of the rest: else a place at the edge of the imagery would look more even than it is. Imagery finer or
+    coarser than the training is resampled, and the answer brought back.
 
     Args:
         window: largest side given to the network at once; pixels, rounded down to the card's stride.
@@ -114,8 +115,8 @@ def _ask(engine: Engine, batch: np.ndarray, augment: bool) -> np.ndarray:
 def _batch(chip: Chip, bundle: Bundle, part: tuple[slice, slice]) -> np.ndarray:
     """A part of a chip as the network takes it: [1, C, h, w] of the card's type.
 
-    Invalid pixels have the mean colour (of the training, or of this part, see `segment`), and what is missing to multiples of the stride is filled by repeating the last
-    row and column.
+    Invalid pixels have the mean colour, of the training or of this part (see `segment`), and what is missing to
+    multiples of the stride is filled by repeating the last row and column.
     """
     card = bundle.card
     pixels, valid = chip.pixels[part], chip.valid[part]

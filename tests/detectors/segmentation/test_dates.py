@@ -35,8 +35,9 @@ def test_one_date_is_answered_as_ever():
 def test_of_several_dates_the_mean_the_least_and_the_most_are_told():
     answer = look_at_each(chip(90, 10, 50), BANDS, look)
     assert answer.classes[:2] == CLASSES and len(answer.classes) == 6 and answer.model == "net@1"
-    told = {name: float(answer.of(name)[2, 3]) for name in ("water", f"{LEAST}water", f"{MOST}water", f"{MOST}land")}
-    assert told == pytest.approx({"water": 0.5, f"{LEAST}water": 0.1, f"{MOST}water": 0.9, f"{MOST}land": 0.9}, abs=1e-3)
+    seen = {name: float(answer.of(name)[2, 3]) for name in ("water", f"{LEAST}water", f"{MOST}water", f"{MOST}land")}
+    expected = {"water": 0.5, f"{LEAST}water": 0.1, f"{MOST}water": 0.9, f"{MOST}land": 0.9}
+    assert seen == pytest.approx(expected, abs=1e-3)
     assert answer.values.dtype == np.float16
 
 
@@ -62,5 +63,5 @@ def test_what_no_date_has_seen_shows_nothing_and_hides_nothing():
 
 @pytest.mark.parametrize("bands", [4, 5, 7])
 def test_bands_that_are_no_whole_number_of_dates_are_refused(bands):
-    with pytest.raises(BundleMismatch, match=f"takes {bands} bands, and imagery s2 gives 6"):
+    with pytest.raises(BundleMismatch, match=f"imagery s2 has 6 bands, the model takes {bands}: neither"):
         look_at_each(chip(1, 2, 3), bands, look)
