@@ -63,8 +63,8 @@ bench-maproulette: env ## publishing 10,000 tasks into a MapRoulette on this mac
 bench-feed: env ## the server at up to a million discrepancies, its queries beside Osmose's; what uploads cost; takes some 25 minutes
 	$(BIN)/python -m pytest -q -s tests/benchmarks/feed tests/benchmarks/osmose -o python_files='speed_*.py' -m benchmark
 
-bench-detectors: env ## each detector on one block after the probabilities: seconds, memory, growth with objects
-	$(BIN)/python -m pytest -q -s tests/benchmarks/detectors -o python_files='speed_*.py' -m benchmark
+bench-detectors: env ## each detector on one block after the probabilities: seconds, memory, growth with objects; land cover on real ground
+	$(BIN)/python -m pytest -q -s tests/benchmarks/detectors -o python_files='speed_*.py score_*.py' -m benchmark
 
 wheel: env ## build dist/mapgap-*.whl
 	$(BIN)/python -m pip wheel --quiet --disable-pip-version-check --no-deps --wheel-dir dist .

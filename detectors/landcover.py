@@ -17,8 +17,9 @@ With one date only, tags that say `intermittent` or `seasonal` are still honoure
 **Pieces.** A forest goes on beyond the block. What is missing is claimed block by block. Of what is mapped each block
 judges its own part, and the OSM object makes one discrepancy of the parts.
 
-The confidences are set by hand from the network's own (class by class in its card): the labelled ground at hand is one
-square kilometre, from which no regression can be fitted. So few such claims pass the default bar of publishing.
+**Confidence** is the network's own mean over the piece, halved where the piece is as small as may be, in full from
+eight times that size on. It is set by hand: the labelled ground at hand is one square kilometre, from which no
+regression can be fitted. By the default bar of publishing (0.5) the smallest pieces stay in the house.
 """
 
 from __future__ import annotations
@@ -154,10 +155,13 @@ class LandcoverDetector:
         return hectares * HECTARE_M2
 
     def _confidence(self, seen: float, piece: BaseGeometry, subject: str) -> float:
-        """The network's own, taken to the middle where the area is hardly larger than the least that is claimed."""
+        """The network's own, halved where the area is hardly larger than the least that is claimed.
+
+        From eight times as much on it counts in full: what covers many pixels is no matter of one field's edge.
+        """
         least = self.settings.min_settlement * HECTARE_M2 if subject == "built_up" else self._least(subject)
         larger = min(math.log2(max(piece.area / least, 1.0)) / 3, 1.0)
-        return 0.5 + (seen - 0.5) * (0.5 + 0.5 * larger)
+        return seen * (0.5 + 0.5 * larger)
 
     def _imagery_is_younger(self, edited: date, acquired: date | None) -> bool:
         return self.settings.trust_undated_imagery if acquired is None else edited <= acquired

@@ -85,10 +85,10 @@ def parcels(data: Path, side_m: float = 250.0) -> list[Parcel]:
     return found
 
 
-def drawn(areas: Sequence[tuple[BaseGeometry, Mapping[str, str]]]) -> Iterator[Thing]:
-    """Polygons (lon/lat) with their tags as OSM objects 1, 2, ...: ways, or relations where they have holes."""
+def drawn(areas: Mapping[int, tuple[BaseGeometry, Mapping[str, str]]]) -> Iterator[Thing]:
+    """Polygons (lon/lat) with their tags, by number, as OSM objects: ways, or relations where they have holes."""
     numbers = count(1000)
-    for number, (area, tags) in enumerate(areas, 1):
+    for number, (area, tags) in areas.items():
         rings = []
         for ring in (area.exterior, *area.interiors):
             refs = []

@@ -173,6 +173,30 @@ def test_built_up_ground_without_anything_mapped_is_a_settlement():
     assert ground.claims() == []
 
 
+def test_confidence_grows_with_size_and_with_how_sure_the_network_is():
+    """What is as small as may be stays below the default bar of publishing, 0.5."""
+    def confidence(side: float, sure: float) -> float:
+        ground = Ground()
+        ground.grow("forest", box(-side / 2, -side / 2, side / 2, side / 2), sure=sure)
+        (claim,) = ground.claims()
+        return claim.confidence
+
+    by_size = [confidence(side, 0.95) for side in (160, 200, 300, 400, 600)]
+    assert by_size == sorted(set(by_size[:-1])) + by_size[-1:] and by_size[0] < 0.6 and by_size[-1] > 0.9
+    by_certainty = [confidence(300, sure) for sure in (0.75, 0.85, 0.95)]
+    assert by_certainty == sorted(set(by_certainty))
+    assert confidence(160, 0.8) < 0.5 < confidence(300, 0.8)
+
+
+def test_a_mapped_area_that_leaves_the_block_is_judged_within_it():
+    ground = Ground()
+    ground.map(box(-3000, -400, -500, 400), natural="wood")
+    (claim,) = ground.claims()
+    assert claim.evidence["area_ha"] == pytest.approx(40, rel=0.03)
+    ground.map(box(3000, 3000, 4000, 4000), natural="wood")
+    assert len(ground.claims()) == 1
+
+
 def test_holds_asks_the_map_alone():
     detector, ground = LandcoverDetector(), Ground()
     ground.grow("water", LAKE)

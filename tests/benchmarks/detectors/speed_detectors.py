@@ -78,8 +78,18 @@ def streets(count: int) -> Scene:
     return _scene(Block(17, 9894, 12129, 4), shapes[:count], {"highway": "residential"}, 9.0, paint)
 
 
+def woods(count: int) -> Scene:
+    """Woods of 4 ha; zoom 14, 9.6 m a pixel, 9.8 km a side."""
+    def paint(grid: Grid, shapes: list[BaseGeometry]) -> Probabilities:
+        wood = grid.cover(shapes).astype(np.float16)
+        return Probabilities(np.stack([1 - wood, wood]), ("grass", "forest"), "drawn@0")
+
+    shapes = [box(x - 100, y - 100, x + 100, y + 100) for x, y in _rows(count, 9600.0)]
+    return _scene(Block(14, 2000, 2048, 4), shapes, {"natural": "wood"}, 15.0, paint)
+
+
 #: Detector -> so many objects -> the scene it judges.
-GROUNDS: dict[str, Callable[[int], Scene]] = {"building": houses, "road": streets}
+GROUNDS: dict[str, Callable[[int], Scene]] = {"building": houses, "road": streets, "landcover": woods}
 
 
 @pytest.mark.parametrize("name", sorted(GROUNDS))
