@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import math
 import shutil
 import tempfile
 import threading
@@ -29,6 +28,7 @@ from daemon.web.backend import read_token
 from daemon.web.server import listen
 from detectors.errors import BundleMismatch, ModelError
 from detectors.registry import registry
+from detectors.segmentation.stitching import zoom_for
 
 #: Less free space than this is worth a warning, bytes.
 SCARCE = 2 * 1024**3
@@ -186,10 +186,11 @@ def _model(config: Config) -> str:
             _, south, _, north = area.bounds
             gsd = ground_sample_distance(config.tiling.zoom, (south + north) / 2)
             if not low <= gsd <= high:
-                better = config.tiling.zoom + round(math.log2(gsd / eye.bundle.card.gsd_m))
+                better = zoom_for(eye.bundle.card, ground_sample_distance(0, (south + north) / 2))
+                advice = "use a model trained at this resolution" if better is None else f"set tiling.zoom = {better}"
                 raise BundleMismatch(
                     f"tiling.zoom {config.tiling.zoom} shows {gsd:.2f} m a pixel there; {eye.bundle.identity} was made "
-                    f"for {low} to {high} m: set tiling.zoom = {better}"
+                    f"for {low} to {high} m: {advice}"
                 )
     told = [
         f"{eye.detector.name}: {eye.identity}" + (f" on {eye.engine.name}" if isinstance(eye, NetworkEye) else "")

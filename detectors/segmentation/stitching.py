@@ -10,7 +10,7 @@ import numpy as np
 
 from detectors.base import EARTH_RADIUS_M, Chip, Probabilities
 from detectors.errors import BundleMismatch
-from detectors.segmentation.bundle import Bundle
+from detectors.segmentation.bundle import Bundle, Card
 from detectors.segmentation.engines import Engine
 from detectors.segmentation.resampling import factor_for, resample, restore
 
@@ -154,14 +154,19 @@ def check_fit(chip: Chip, bundle: Bundle) -> None:
     low, high = card.gsd_range_m
     gsd = chip.frame.gsd
     if not low * (1 - RANGE_SLACK) <= gsd <= high * (1 + RANGE_SLACK):
-        around = 2 * math.pi * EARTH_RADIUS_M * chip.frame.scale / 256
-        fitting = [z for z in range(25) if low <= around / 2**z <= high]
-        best = min(fitting, key=lambda z: abs(math.log(around / 2**z / card.gsd_m)), default=None)
+        best = zoom_for(card, 2 * math.pi * EARTH_RADIUS_M * chip.frame.scale / 256)
         advice = "use a model trained at this resolution" if best is None else f"set tiling.zoom = {best}"
         raise BundleMismatch(
             f"imagery {chip.source} comes at {gsd:.2f} m a pixel, model {bundle.identity} works at "
             f"{low:g} to {high:g} m; {advice}"
         )
+
+
+def zoom_for(card: Card, whole_m: float) -> int | None:
+    """The zoom of 256 px tiles that suits a model best where zoom 0 has `whole_m` metres a pixel; None: none does."""
+    low, high = card.gsd_range_m
+    fitting = [z for z in range(25) if low <= whole_m / 2**z <= high]
+    return min(fitting, key=lambda z: abs(math.log(whole_m / 2**z / card.gsd_m)), default=None)
 
 
 def _windows(height: int, width: int, window: int, overlap: int, step: int) -> Iterator[tuple[slice, slice]]:
