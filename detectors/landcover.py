@@ -126,7 +126,7 @@ class LandcoverDetector:
     def _gone(self, subject: str, seen: _Seen, block: _Block) -> Iterator[Claim]:
         """What no date shows, nor anything that it may look like; a strip along its edge is no question."""
         width = max(self.settings.min_width, self.settings.tolerance)
-        for feature, area in block.areas:
+        for feature, area in block.standing:
             if cover_of(feature.tags) != subject or not may_be_judged(feature.tags):
                 continue
             if not self._imagery_is_younger(feature.timestamp.date(), block.scene.chip.acquired):
@@ -172,7 +172,8 @@ class _Block:
     """What all kinds of claims need to know of the block, in local metres.
 
     Attributes:
-        areas, all: what is mapped, with its geometry; of `areas` polygons only.
+        all: what is mapped, and what was until after the imagery was taken, with its geometry.
+        areas: the polygons of them; standing: those that are on the map.
         owned: bool [H, W], pixels with imagery that are the block's own.
         tolerance: metres.
     """
@@ -181,6 +182,7 @@ class _Block:
     frame: Frame
     grid: Grid
     areas: Sequence[tuple[OsmFeature, BaseGeometry]]
+    standing: Sequence[tuple[OsmFeature, BaseGeometry]]
     all: Sequence[tuple[OsmFeature, BaseGeometry]]
     owned: np.ndarray
     tolerance: float
@@ -194,8 +196,9 @@ class _Block:
             if scene.chip.acquired is None or feature.timestamp.date() > scene.chip.acquired:
                 mapped.append((feature, shapely.make_valid(frame.to_local(feature.geometry))))
         owned = grid.cover([frame.to_local(box(*scene.owned))]) & scene.chip.valid
+        standing = [(f, g) for f, g in mapped[: len(scene.features)] if shapely.get_dimensions(g) == 2]
         areas = [(f, g) for f, g in mapped if shapely.get_dimensions(g) == 2]
-        return cls(scene, frame, grid, areas, mapped, owned, tolerance)
+        return cls(scene, frame, grid, areas, standing, mapped, owned, tolerance)
 
     def owns(self, geometry: BaseGeometry) -> bool:
         west, south, east, north = self.scene.owned
@@ -232,7 +235,7 @@ class _Block:
             round(min(max(confidence, 0.01), 0.99), 4),
             evidence={
                 "cover": cover, "area_ha": round(piece.area / HECTARE_M2, 2), "seen": round(seen, 3),
-                "dates": 1 if f"{LEAST}{cover}" not in self.scene.probabilities.classes else "several",
+                "dates": "several" if any(n.startswith(LEAST) for n in self.scene.probabilities.classes) else 1,
                 "imagery": chip.source, "acquired": chip.acquired.isoformat() if chip.acquired else None,
                 "model": self.scene.probabilities.model,
                 **({"osm_version": feature.version} if feature else {}),

@@ -120,7 +120,8 @@ def test_a_lake_that_dried_up_is_gone_and_its_shore_is_no_question():
     ground = Ground()
     ground.map(LAKE, natural="water")
     (claim,) = ground.claims()
-    assert (claim.kind, claim.osm) == ("gone", "way/1") and claim.evidence["area_ha"] == pytest.approx(math.pi * 4, rel=0.1)
+    assert (claim.kind, claim.osm) == ("gone", "way/1")
+    assert claim.evidence["area_ha"] == pytest.approx(math.pi * 4, rel=0.1)
     ground.grow("water", LAKE.buffer(-24))
     assert ground.claims() == []
 
@@ -195,6 +196,22 @@ def test_a_mapped_area_that_leaves_the_block_is_judged_within_it():
     assert claim.evidence["area_ha"] == pytest.approx(40, rel=0.03)
     ground.map(box(3000, 3000, 4000, 4000), natural="wood")
     assert len(ground.claims()) == 1
+
+
+def test_what_was_deleted_after_the_imagery_is_still_a_cover_and_never_accused():
+    ground = Ground()
+    ground.removed.append(OsmFeature("way", 7, 2, YOUNG, {"natural": "wood"}, lonlat(WOOD)))
+    assert ground.claims() == [] == ground.claims(None, trust_undated_imagery=True)
+    ground.grow("forest", WOOD)
+    assert ground.claims() == [], "somebody deleted it since, and knew why"
+    ground.removed[:] = [OsmFeature("way", 7, 2, OLD, {"natural": "wood"}, lonlat(WOOD))]
+    assert kinds(ground.claims()) == [("missing", "forest", None)]
+
+
+def test_a_settlement_of_several_dates_says_so():
+    ground = Ground(dates=2)
+    ground.grow("artificial", box(-100, -100, 100, 100))
+    assert [(c.kind, c.evidence["dates"]) for c in ground.claims()] == [("settlement", "several")]
 
 
 def test_holds_asks_the_map_alone():
