@@ -48,12 +48,13 @@ def segment(chip: Chip, bundle: Bundle, engine: Engine, *, window: int = WINDOW_
     factor = factor_for(chip.frame.gsd, card)
     rows, columns = _extent(chip.valid) if card.standardise else np.s_[:, :]
     part = replace(chip, pixels=chip.pixels[rows, columns], valid=chip.valid[rows, columns])
-    values = np.zeros((len(card.classes), *chip.valid.shape), dtype=np.float16)
     if factor != 1:
-        answer = _look(resample(part, factor), bundle, engine, window, overlap, augment)
-        values[:, rows, columns] = restore(answer, part.valid.shape)
+        values = restore(_look(resample(part, factor), bundle, engine, window, overlap, augment), part.valid.shape)
     else:
-        values[:, rows, columns] = _look(part, bundle, engine, window, overlap, augment)
+        values = _look(part, bundle, engine, window, overlap, augment)
+    if part.valid.shape != chip.valid.shape:
+        within, values = values, np.zeros((len(card.classes), *chip.valid.shape), dtype=np.float16)
+        values[:, rows, columns] = within
     if not chip.valid.all():
         nothing = ~chip.valid
         for index, plane in enumerate(values):

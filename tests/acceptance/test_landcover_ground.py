@@ -1,8 +1,8 @@
 """Land cover from an extract and Sentinel-2 imagery of one date or several to claims, on real ground.
 
 In Slovenia the shipped model judges a date that it was not trained on: woods it knows there, and that they are no
-lakes. Villages and waters of some size are at hand in Amazonia only, on ground that it was trained on: there the test is
-of the way from imagery to claim, not of the model.
+lakes. Villages and waters of some size are at hand in Amazonia only, on ground that it was trained on: there the test
+is of the way from imagery to claim, not of the model.
 """
 
 from __future__ import annotations
