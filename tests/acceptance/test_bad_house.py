@@ -217,7 +217,7 @@ mode = "sideways"
 rate = -1.0
 [[imagery]]
 name = "Bad Name"
-kind = "wms"
+kind = "gdal"
 url = "tiles"
 attribution = "somebody"
 osm_permission = "yes"

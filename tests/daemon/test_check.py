@@ -59,7 +59,7 @@ def test_it_changes_nothing_but_the_schema(installation: Installation) -> None:
         ({"database": {"password_env": "MAPGAP_NO_SUCH_VARIABLE"}}, "database", 2, "is not set"),
         ({"replication": {"url": "file:///nowhere"}}, "replication", 4, "file:///nowhere/state.txt: no such file"),
         ({"web": {"token_env": "MAPGAP_NO_SUCH_VARIABLE"}}, "web", 2, "is not set"),
-        ({"web": {"host": "192.0.2.1", "token_env": "PATH"}}, "web", 12, "web.host '192.0.2.1'"),
+        ({"web": {"host": "192.0.2.1", "token_env": "PATH"}}, "web", 13, "web.host '192.0.2.1'"),
         ({"imagery": []}, "imagery", 6, "no [[imagery]] source"),
         ({"client": {"contact": ""}, "imagery": "web"}, "imagery", 6, "client.contact: empty"),
         ({"tiling": {"zoom": 16}}, "imagery", 6, "nothing at tiling.zoom = 16; zooms it has: 19"),
@@ -157,7 +157,7 @@ def test_maproulette_is_asked_whose_the_key_is_where_it_is_enabled(
     monkeypatch.setenv("MAPGAP_TEST_KEY", maproulette.owner.key)
     knobs = {"enabled": True, "url": maproulette.url, "project": "town", "api_key_env": "MAPGAP_TEST_KEY", "retries": 0}
     found = findings(installation, maproulette=knobs)
-    assert list(found) == [*PARTS, "MapRoulette"]
+    assert list(found) == [*PARTS[:-1], "MapRoulette", "web"]
     assert found["MapRoulette"].message == f"{maproulette.url}: the key is mapgap-bot's, project 'town' will be made"
     assert maproulette.writes == []
     maproulette.lenient = True

@@ -166,3 +166,4 @@ class StatusModel(Shape):
     last_error: dict[str, Any] | None
     errors: dict[str, dict[str, Any]]
     models: dict[str, str]
+    maproulette: dict[str, Any] | None

@@ -36,6 +36,8 @@ def _withhold(told: dict[str, Any], status: Status) -> dict[str, Any]:
     told["dead"] = [{**one, "reason": WITHHELD} for one in status.dead]
     if status.verdict == "broken" or any(error["message"] in status.reason for error in status.errors.values()):
         told["reason"] = WITHHELD
+    if status.maproulette:
+        told["maproulette"] = {**status.maproulette, "error": WITHHELD if status.maproulette.get("error") else None}
     if status.heartbeat:
         told["heartbeat"] = {name: status.heartbeat.get(name) for name in ("at", "started", "stopped")}
     return told

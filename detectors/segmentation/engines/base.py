@@ -8,6 +8,7 @@ import numpy as np
 
 from detectors.errors import BundleInvalid, BundleMismatch, EngineUnavailable
 from detectors.segmentation.bundle import CARD, ONNX_INT8, PRECISIONS, Bundle, Card
+from detectors.segmentation.engines.cpu import multiplies_bytes_exactly
 
 #: Steps of confidence: 255 is certainty.
 STEPS = 255
@@ -91,6 +92,18 @@ def allowed_precisions(card: Card) -> tuple[str, ...]:
         precision for precision in PRECISIONS
         if card.precisions.get(precision, {"allowed": precision in ("f32", card.precision)}).get("allowed") is True
     )
+
+
+def precisions_here(card: Card) -> tuple[str, ...]:
+    """Those of the allowed precisions that are as good on this machine as where they were measured."""
+    return tuple(p for p in allowed_precisions(card) if p != "int8" or multiplies_bytes_exactly())
+
+
+def default_precision(card: Card) -> str:
+    """The card's own; on a machine where that would give other answers than it gave when it was measured, the fastest
+    of the others that it allows."""
+    here = precisions_here(card)
+    return card.precision if card.precision in here or not here else here[-1]
 
 
 def require_precision(bundle: Bundle, precision: str) -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 from detectors.errors import BundleInvalid, EngineUnavailable
 from detectors.segmentation.bundle import Bundle
 from detectors.segmentation.engines import onnx, probe
-from detectors.segmentation.engines.base import Engine, allowed_precisions, require_threads
+from detectors.segmentation.engines.base import Engine, default_precision, precisions_here, require_threads
 from detectors.segmentation.engines.mxnet import MxnetEngine
 from detectors.segmentation.engines.onnx import OnnxEngine
 from detectors.segmentation.engines.openvino import OpenvinoEngine
@@ -64,7 +64,7 @@ def candidates(bundle: Bundle, threads: int = 0, precision: str | None = None) -
         "onnx": _installed("onnxruntime") and _installed("onnx"),
         "mxnet": _installed("mxnet"),
     }
-    allowed = allowed_precisions(bundle.card) if precision is None else (precision,)
+    allowed = precisions_here(bundle.card) if precision is None else (precision,)
     found = [
         Candidate(name, one)
         for one in ("int8", "bf16", "f32")
@@ -127,9 +127,9 @@ def _gpu_first(found: list[Candidate], has_onnx: bool) -> list[Candidate]:
 
 
 def _precision_of(bundle: Bundle, engine: str) -> str | None:
-    allowed = allowed_precisions(bundle.card)
-    if bundle.card.precision in PRECISIONS[engine]:
-        return bundle.card.precision
+    allowed = precisions_here(bundle.card)
+    if (default := default_precision(bundle.card)) in PRECISIONS[engine]:
+        return default
     # None has the engine say what is wrong.
     return next((one for one in PRECISIONS[engine] if one in allowed), None)
 

@@ -13,6 +13,7 @@ from detectors.segmentation.bundle import ONNX, ONNX_INT8, Bundle
 from detectors.segmentation.engines.base import (
     STEPS,
     Engine,
+    default_precision,
     first_line,
     int8_path,
     require_precision,
@@ -50,7 +51,8 @@ class OnnxEngine(Engine):
         """
         super().__init__(bundle)
         require_threads(threads)
-        self.precision = precision or (bundle.card.precision if bundle.card.precision in PRECISIONS else "f32")
+        default = default_precision(bundle.card)
+        self.precision = precision or (default if default in PRECISIONS else "f32")
         if self.precision not in PRECISIONS:
             raise EngineUnavailable(f"ONNX Runtime computes in {' or '.join(PRECISIONS)} here, not in {self.precision}")
         if not forced:

@@ -9,6 +9,7 @@ from detectors.segmentation.bundle import ONNX, Bundle
 from detectors.segmentation.engines.base import (
     STEPS,
     Engine,
+    default_precision,
     first_line,
     int8_path,
     require_precision,
@@ -44,7 +45,7 @@ class OpenvinoEngine(Engine):
         """
         super().__init__(bundle)
         require_threads(threads)
-        self.precision = precision or bundle.card.precision
+        self.precision = precision or default_precision(bundle.card)
         if not forced:
             require_precision(bundle, self.precision)
         self._openvino = _load()

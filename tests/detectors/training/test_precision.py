@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 import numpy as np
+import pytest
 
 from detectors.datasets.tiles import read_tiles
 from detectors.segmentation.mxnet_runtime import load_mxnet
@@ -49,6 +50,8 @@ def test_a_unet_learns_in_bfloat16_as_in_float32(workshop, tmp_path):
         [sys.executable, "-W", "ignore", "-c", PROGRAM, str(REPOSITORY), str(town), str(tmp_path / "amp")],
         input=json.dumps(recipe_of(workshop, precision="amp")), capture_output=True, text=True, check=False,
     )
+    if "cannot be trained in bfloat16 on this machine" in done.stderr:
+        pytest.skip("this CPU trains nothing in bfloat16; that it says so and goes on is another test's")
     assert done.stdout.strip() == "bfloat16", done.stderr[-2000:]
     config = TrainingConfig.model_validate(recipe_of(workshop))
     place = read_tiles(town, 19, 3)
