@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import pytest
@@ -42,27 +42,28 @@ def databases(directory: Path, *extensions: str) -> Iterator[Callable[..., str]]
     if binaries is None:
         pytest.skip(f"no PostgreSQL with {extensions[-1]} on this machine (Debian: apt-get install postgresql-postgis)")
     count = 0
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(embedded, "find_binaries", lambda account, state: binaries)
-        with EmbeddedServer(directory, settings=HASTY) as server:
-            admin = connect(server.dsn)
-            admin.autocommit = True
+    with ExitStack() as resources:
+        with pytest.MonkeyPatch.context() as patch:  # while it starts only: the suite's own server is another one
+            patch.setattr(embedded, "find_binaries", lambda account, state: binaries)
+            server = resources.enter_context(EmbeddedServer(directory, settings=HASTY))
+        admin = connect(server.dsn)
+        resources.callback(admin.close)
+        admin.autocommit = True
 
-            def make(template: str = TEMPLATE) -> str:
-                nonlocal count
-                count += 1
-                with admin.cursor() as cursor:
-                    cursor.execute(sql.SQL("CREATE DATABASE {} TEMPLATE {}").format(
-                        sql.Identifier(f"gis_{count}"), sql.Identifier(template)
-                    ))
-                return make_dsn(server.dsn, dbname=f"gis_{count}")
-
+        def make(template: str = TEMPLATE) -> str:
+            nonlocal count
+            count += 1
             with admin.cursor() as cursor:
-                cursor.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(TEMPLATE)))
-            first = connect(make_dsn(server.dsn, dbname=TEMPLATE))
-            with first, first.cursor() as cursor:
-                for extension in extensions:
-                    cursor.execute(sql.SQL("CREATE EXTENSION {}").format(sql.Identifier(extension)))
-            first.close()
-            yield make
-            admin.close()
+                cursor.execute(sql.SQL("CREATE DATABASE {} TEMPLATE {}").format(
+                    sql.Identifier(f"gis_{count}"), sql.Identifier(template)
+                ))
+            return make_dsn(server.dsn, dbname=f"gis_{count}")
+
+        with admin.cursor() as cursor:
+            cursor.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(TEMPLATE)))
+        first = connect(make_dsn(server.dsn, dbname=TEMPLATE))
+        with first, first.cursor() as cursor:
+            for extension in extensions:
+                cursor.execute(sql.SQL("CREATE EXTENSION {}").format(sql.Identifier(extension)))
+        first.close()
+        yield make

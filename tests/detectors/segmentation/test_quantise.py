@@ -194,5 +194,5 @@ def test_a_broken_int8_file_is_refused_and_auto_does_without(bundle):
     made = made.with_card(files={**made.card.files, ONNX_INT8: sha256_of(made.path(ONNX_INT8))})
     for engine in ("openvino", "onnx"):
         with pytest.raises(BundleInvalid, match=ONNX_INT8):
-            open_engine(Bundle.load(made.directory), engine)
+            open_engine(Bundle.load(made.directory), engine, precision="int8")
     assert open_engine(made).precision == "f32"
