@@ -195,4 +195,4 @@ def test_a_village_without_a_road_is_a_settlement_and_the_river_is_missing(
     told = [max((share(c, village) for c in settlements), default=0) > 0.5 for village in known["village"]]
     assert told == [not mapped] * len(told), "the villages grow into one another"
     if not mapped:
-        assert "Settlement without any building or road" in house.mapgap("export", "--format", "osmose")
+        assert "Unmapped settlement" in house.mapgap("export", "--format", "osmose")
