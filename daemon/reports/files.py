@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 import csv
-import errno
 import io
 import json
 import math
-import os
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +14,8 @@ import cv2
 import numpy as np
 from shapely.geometry import mapping
 
-from daemon.errors import PublishError, StorageFull
+from daemon.errors import PublishError
+from daemon.exporting import write_whole
 from daemon.reports.cells import ReportCell
 
 
@@ -56,22 +54,11 @@ def write_files(
     }
     try:
         directory.mkdir(parents=True, exist_ok=True)
-        return [_write(directory / file, content) for file, content in contents.items()]
     except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT):
-            raise StorageFull(f"--out {directory}: no space left on device; make room there") from None
-        raise PublishError(f"--out {directory}: cannot be written: {error.strerror}") from None
-
-
-def _write(path: Path, content: bytes) -> Path:
-    draft = path.with_name(f".{path.name}.new")
-    try:
-        draft.write_bytes(content)
-        os.replace(draft, path)
-    finally:
-        with suppress(FileNotFoundError):
-            draft.unlink()
-    return path
+        raise PublishError(f"--out {directory}: cannot be made: {error.strerror}") from None
+    for file, content in contents.items():
+        write_whole(directory / file, lambda out, content=content: out.write(content))
+    return [directory / file for file in contents]
 
 
 def _png(picture: np.ndarray) -> bytes:
