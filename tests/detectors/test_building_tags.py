@@ -23,7 +23,7 @@ WORLD: list[dict[str, str]] = [
     {"building": "yes", "layer": "-1"}, {"building": "yes", "demolished": "yes"}, {"razed": "no"}, {"indoor": "room"},
     {"highway": "service", "area": "yes"}, {"building:part": "yes"},
     *({f"{prefix}:building": "yes"} for prefix in LIFECYCLE),
-    *({key: value, "name": "x"} for key, values in ROOF_LIKE.items() for value in (values or {"yes"})),
+    *({key: value, "name": "x"} for key, values in ROOF_LIKE.items() for value in sorted(values or {"yes"})),
     *({**BUILDING, key: "something else"} for key in ROOF_LIKE),
 ]
 
