@@ -8,6 +8,7 @@ replies       what the server says, as values; members: how they are read
 
 challenges    the challenges of the project: found or made, kept as configured, followed by others when full
 settings      how a challenge presents itself
+basemap       what mappers see below it: the imagery that its claims were made from
 tasks         what a task holds
 cooperative   change files that a mapper opens in JOSM
 geojsonl      tasks as a file, also for those who upload by hand

@@ -8,9 +8,10 @@ lost. What the server archives because nobody touched it for half a year is take
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
+from typing import Any
 
 from psycopg2.extensions import cursor as Cursor
 
@@ -20,6 +21,7 @@ from daemon.discrepancies.model import utc
 from daemon.errors import MapRouletteMissing
 from daemon.exporting import context_of
 from daemon.publish.feed import ExportContext
+from daemon.publish.maproulette.basemap import Basemap, basemaps_of, choices, count_sources
 from daemon.publish.maproulette.client import Client
 from daemon.publish.maproulette.cooperative import CHANGE_FILE
 from daemon.publish.maproulette.records import (
@@ -55,17 +57,19 @@ class Challenges:
 
     Attributes:
         context: whose imagery it is, and what people are told of each kind of claim.
+        basemaps: what each source of imagery is as a basemap.
     """
 
     client: Client
     db: Database
     config: Config
     context: ExportContext
+    basemaps: Mapping[str, Basemap]
 
     @classmethod
     def of(cls, client: Client, db: Database, config: Config) -> Challenges:
         """As configured."""
-        return cls(client, db, config, context_of(config))
+        return cls(client, db, config, context_of(config), basemaps_of(config))
 
     def rows(self) -> list[ChallengeRow]:
         """All that are known."""
@@ -88,8 +92,6 @@ class Challenges:
                 server = None
         if server is not None and server.project_id is not None:
             return server.project_id, False
-        user = self.client.whoami()
-        log.info("MapRoulette at %s knows us as %s", self.client.url, user.name or f"user {user.id}")
         project = self.client.obtain_project(knobs.project, knobs.project, "; ".join(self.context.attributions))
         with self.db.transaction() as cursor:
             set_project(cursor, project.id)
@@ -148,7 +150,7 @@ class Challenges:
     def make(self, row: ChallengeRow, project: int, data_time: datetime | None, now: datetime) -> ChallengeRow:
         """Have a challenge on the server, marked ready, so that it can be filled."""
         if row.remote is None:
-            settings = settings_of(row.group, row.part, self.context, self.config)
+            settings = self._settings(row)[0]
             told = {} if data_time is None else {"dataOriginDate": utc(data_time)}
             fields = {**settings, **told, "parent": project, "enabled": False}
             challenge, made = self.client.obtain_challenge(fields)
@@ -179,11 +181,15 @@ class Challenges:
             self._keep(row)
         return row
 
-    def rehearse(self, group: Group, contents: Sequence[Content]) -> None:
-        """In a dry run: say which challenge would be made, or is there, and which tasks would be made in it."""
+    def rehearse(self, group: Group, contents: Sequence[Content], sources: Mapping[str, int]) -> None:
+        """In a dry run: say which challenge would be made, or is there, and which tasks would be made in it.
+
+        Args:
+            sources: how many of them were seen on which source of imagery.
+        """
         name = self.config.maproulette.project
         project = self.client.obtain_project(name, name, "; ".join(self.context.attributions))
-        settings = settings_of(group, 1, self.context, self.config)
+        settings = settings_of(group, 1, self.context, self.config, choices(self.basemaps, sources)[0])
         fields = {**settings, "parent": project.id, "enabled": False}
         challenge, _ = self.client.obtain_challenge(fields)
         log.info("%d tasks would be made in challenge %s", len(contents), settings["name"])
@@ -193,14 +199,29 @@ class Challenges:
     def keep_settings(self, rows: Iterable[ChallengeRow]) -> None:
         """Bring those up to date whose settings are not as configured (any more)."""
         for row in rows:
-            settings = settings_of(row.group, row.part, self.context, self.config)
-            digest = digest_of(settings)
-            if row.remote is None or row.digest == digest:
+            if row.remote is None:
                 continue
-            news = settings if row.digest else differing(settings, self.client.challenge(row.remote).fields)
+            able = self._settings(row)
+            if row.digest in map(digest_of, able):
+                continue
+            settings = news = able[0]
+            if row.digest is None:
+                there = self.client.challenge(row.remote).fields
+                settings, news = min(((s, differing(s, there)) for s in able), key=lambda one: len(one[1]))
             if news:
                 self.client.update_challenge(row.remote, news)
-            self._keep(replace(row, digest=digest, name=settings["name"]))
+            self._keep(replace(row, digest=digest_of(settings), name=settings["name"]))
+
+    def _settings(self, row: ChallengeRow) -> list[dict[str, Any]]:
+        """What a challenge may look like, as it should best first."""
+        sources: Mapping[str, int] = {}
+        if len({tuple(sorted(basemap.items())) for basemap in self.basemaps.values()}) > 1:
+            with self.db.transaction() as cursor:
+                sources = count_sources(cursor, row.id)
+        return [
+            settings_of(row.group, row.part, self.context, self.config, basemap)
+            for basemap in choices(self.basemaps, sources)
+        ]
 
     def tell_data_time(self, row: ChallengeRow, data_time: datetime | None) -> None:
         """Let mappers know how old the map was that new tasks were compared with; not more often than once a day."""

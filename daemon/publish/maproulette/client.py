@@ -28,6 +28,7 @@ from daemon.config import MapRoulette, api_key
 from daemon.errors import (
     ChallengeBusy,
     ChallengeFull,
+    KeyRefused,
     LockConflict,
     MapRouletteError,
     MapRouletteInvalid,
@@ -342,7 +343,7 @@ class Client:
     def _release_quietly(self, task: int) -> None:
         try:
             self.release(task)
-        except MapRouletteMissing:
+        except (MapRouletteMissing, KeyRefused):  # gone; and a key that is refused is told of by the next call
             pass
         except MapRouletteError as error:
             log.warning("task %d stays open for an hour at most: %s", task, error)
