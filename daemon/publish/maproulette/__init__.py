@@ -2,7 +2,7 @@
 
 channel       READ FIRST: what one round does, step by step
 
-client        Client: every call of the server's API that is used, typed
+client        Client: what changes something on the server; reader: Reader, what can be read there; all typed
 exchange      one call and its answer: tries, rehearsals (dry runs), the serial lane, which failure is which
 replies       what the server says, as values; members: how they are read
 

@@ -18,10 +18,15 @@ from psycopg2.extensions import cursor as Cursor
 from daemon.config import Config
 from daemon.db import Database
 from daemon.discrepancies.model import utc
-from daemon.errors import MapRouletteMissing
+from daemon.errors import MapRouletteInvalid, MapRouletteMissing, TaskLocked
 from daemon.exporting import context_of
 from daemon.publish.feed import ExportContext
-from daemon.publish.maproulette.basemap import Basemap, basemaps_of, choices, count_sources
+from daemon.publish.maproulette.basemap import (
+    Basemap,
+    basemaps_of,
+    choices,
+    count_sources,
+)
 from daemon.publish.maproulette.client import Client
 from daemon.publish.maproulette.cooperative import CHANGE_FILE
 from daemon.publish.maproulette.records import (
@@ -30,6 +35,7 @@ from daemon.publish.maproulette.records import (
     forget_challenge,
     intend_challenge,
     move_intended,
+    pause_challenge,
     read_challenges,
     read_server,
     set_challenge,
@@ -38,7 +44,13 @@ from daemon.publish.maproulette.records import (
     set_server,
 )
 from daemon.publish.maproulette.replies import BUSY, Challenge, ChallengeStatus
-from daemon.publish.maproulette.settings import Group, differing, digest_of, name_of, settings_of
+from daemon.publish.maproulette.settings import (
+    Group,
+    differing,
+    digest_of,
+    name_of,
+    settings_of,
+)
 from daemon.publish.maproulette.tasks import Content
 
 log = logging.getLogger(__name__)
@@ -76,10 +88,13 @@ class Challenges:
         with self.db.transaction() as cursor:
             return read_challenges(cursor)
 
-    def find_project(self) -> tuple[int, bool]:
+    def find_project(self, *, ask: bool) -> tuple[int, bool]:
         """The server's id of the project, found or made, and whether it is another than before.
 
         Whatever was known of another server or project is forgotten.
+
+        Args:
+            ask: whether the server still has the one that is known.
 
         Raises:
             MapRouletteError: it can neither be found nor made.
@@ -91,7 +106,12 @@ class Challenges:
                 set_server(cursor, self.client.url, knobs.project)
                 server = None
         if server is not None and server.project_id is not None:
-            return server.project_id, False
+            there = self.client.project(server.project_id) if ask else None
+            if not ask or (there is not None and not there.deleted):
+                return server.project_id, False
+            log.warning("project %s is gone from the server; all of it begins anew", knobs.project)
+            with self.db.transaction() as cursor:
+                set_server(cursor, self.client.url, knobs.project)
         project = self.client.obtain_project(knobs.project, knobs.project, "; ".join(self.context.attributions))
         with self.db.transaction() as cursor:
             set_project(cursor, project.id)
@@ -104,12 +124,12 @@ class Challenges:
         if server is not None and server.opened is not None:
             try:
                 self.client.release(server.opened)
-            except MapRouletteMissing:
-                log.info("task %d, open when the program ended, is gone", server.opened)
+            except (MapRouletteMissing, MapRouletteInvalid, TaskLocked) as error:
+                log.info("task %d, open when the program ended, is not open any more: %s", server.opened, error)
             with self.db.transaction() as cursor:
                 set_opened(cursor, None)
 
-    def adopt(self, project: int) -> list[ChallengeRow]:
+    def adopt(self, project: int, now: datetime) -> list[ChallengeRow]:
         """Take over those of the project's challenges that bear our names and are not known; returns them."""
         listed = {one.name.lower(): one for one in sorted(self.client.challenges_of(project), key=lambda one: -one.id)}
         known = {(row.group, row.part) for row in self.rows() if row.remote is not None}
@@ -117,7 +137,7 @@ class Challenges:
         for group in self._groups():
             for part, name in self._parts(group, listed):
                 if (group, part) not in known:
-                    adopted.append(self._take_over(group, part, self.client.challenge(listed[name].id)))
+                    adopted.append(self._take_over(group, part, self.client.challenge(listed[name].id), now))
         return adopted
 
     def place(self, cursor: Cursor, group: Group, wanted: int) -> Sequence[tuple[ChallengeRow, int]]:
@@ -162,7 +182,7 @@ class Challenges:
                 self._keep(row)
                 log.info("challenge %d made: %s", challenge.id, row.name)
             else:
-                row = self._take_over(row.group, row.part, challenge)
+                row = self._take_over(row.group, row.part, challenge, now)
         return self._mark_ready(row)
 
     def show(self) -> None:
@@ -282,7 +302,7 @@ class Challenges:
         intend_challenge(cursor, group, part, name_of(group, part, self.context))
         return next(row for row in read_challenges(cursor) if (row.group, row.part) == (group, part))
 
-    def _take_over(self, group: Group, part: int, challenge: Challenge) -> ChallengeRow:
+    def _take_over(self, group: Group, part: int, challenge: Challenge, now: datetime) -> ChallengeRow:
         with self.db.transaction() as cursor:
             row = self._intend(cursor, group, part)
         step = Step.MADE if challenge.status is ChallengeStatus.NONE else Step.READY
@@ -292,7 +312,10 @@ class Challenges:
             row, remote=challenge.id, step=step, digest=None, name=challenge.name, total=challenge.metrics.total,
             data_origin=challenge.data_origin, checked=None,
         )
-        self._keep(row)
+        with self.db.transaction() as cursor:
+            set_challenge(cursor, row)
+            if challenge.paused and row.paused is None:
+                pause_challenge(cursor, row.id, "it was paused when it was found on the server", now)
         log.info("challenge %d was there already: %s", challenge.id, row.name)
         return row
 

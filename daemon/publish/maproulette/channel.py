@@ -50,7 +50,12 @@ from daemon.publish.maproulette.replies import Status
 from daemon.publish.maproulette.settings import Group
 from daemon.publish.maproulette.tasks import contents_of, ways_of
 from daemon.publish.maproulette.upkeep import Upkeep
-from daemon.publish.maproulette.waiting import CHANNEL, Waiting, read_waiting, rest_until
+from daemon.publish.maproulette.waiting import (
+    CHANNEL,
+    Waiting,
+    read_waiting,
+    rest_until,
+)
 from daemon.publish.maproulette.wishes import step_to, wanted_status
 from daemon.publish.outbox import Due
 from daemon.reviews.ranking import Candidate, choose
@@ -153,10 +158,10 @@ class MapRouletteChannel:
             user = self._client.whoami()
             log.info("MapRoulette at %s knows us as %s", self._client.url, user.name or f"user {user.id}")
             self._listener.bot, self._refused = user.id, None
-        project, is_new = self._challenges.find_project()
+        project, is_new = self._challenges.find_project(ask=not self._is_ready)
         self._challenges.release_stray()
         if is_new or not self._is_ready:
-            for row in self._challenges.adopt(project):
+            for row in self._challenges.adopt(project, now):
                 self._comparison.compare(row, now)
             for row in self._challenges.rows():
                 if row.remote is not None and row.known < row.total:

@@ -35,6 +35,7 @@ from daemon.errors import (
     UploadTooLarge,
 )
 from daemon.fetch import Fetched, Fetcher, FetchError
+from daemon.publish.maproulette.members import whole
 
 log = logging.getLogger(__name__)
 
@@ -135,14 +136,6 @@ class Exchange:
         if not self._only_rehearsed("PUT", path, query, content):
             self._call("PUT", path, query, body, f"multipart/form-data; boundary={boundary}", False)
 
-    def read_text(self, path: str) -> bytes:
-        """What is at `path` as it came.
-
-        Raises:
-            MapRouletteError: as its subclass.
-        """
-        return self._call("GET", path, None, None, None, True).content
-
     def _only_rehearsed(self, method: str, path: str, query: Mapping[str, Any] | None, content: bytes | None) -> bool:
         if self.dry_run:
             whole = path + _query(query)
@@ -203,8 +196,8 @@ class Exchange:
         text += f" (request {number})" if number else ""
         if status == 401:
             return KeyRefused(
-                f"{text}; the API key is missing or not valid any more, and nothing is sent: put a new one in place and "
-                "restart"
+                f"{text}; the API key is missing or not valid any more, and nothing is sent: "
+                "put a new one in place and restart"
             )
         if status == 403:
             if _LOCK.search(message) or what.endswith("/start"):
@@ -213,8 +206,7 @@ class Exchange:
         if status == 404:
             return MapRouletteMissing(text)
         if status == 409:
-            held = value.get("lockedTaskId")
-            return LockConflict(text, held if isinstance(held, int) and not isinstance(held, bool) else None)
+            return LockConflict(text, whole(value.get("lockedTaskId")))
         if status == 413:
             return UploadTooLarge(text)
         if status == 400 and _CAP.search(message):
