@@ -18,18 +18,7 @@ from click.testing import CliRunner
 from osm_world import Thing, node, way, write_extract
 from shapely.geometry import box, shape
 from shapely.geometry.base import BaseGeometry
-from slovenia import (
-    BAND_ORDER,
-    CLOUDED,
-    MEADOW,
-    TAGS,
-    TRAINED_ON,
-    UNSEEN,
-    WOOD,
-    drawn,
-    parcels,
-    write_dates,
-)
+from slovenia import BAND_ORDER, CLOUDED, MEADOW, TAGS, TRAINED_ON, UNSEEN, WOOD, drawn, parcels, write_dates
 
 from daemon.__main__ import main
 from daemon.db import Database

@@ -6,7 +6,7 @@ import json
 import os
 import signal
 import socket
-from xml.etree import ElementTree
+import xml.etree.ElementTree as ElementTree
 
 from http_server import Web
 from installation import REPOSITORY, Installation, wait_until

@@ -4,15 +4,7 @@ from __future__ import annotations
 
 import pytest
 from claims import missing, moved
-from desk import (
-    ALREADY_FIXED,
-    CREATED,
-    DISABLED,
-    FALSE_POSITIVE,
-    SKIPPED,
-    TOO_HARD,
-    Desk,
-)
+from desk import ALREADY_FIXED, CREATED, DISABLED, FALSE_POSITIVE, SKIPPED, TOO_HARD, Desk
 from fake_maproulette import Fault, Mapper
 
 from daemon.discrepancies.life import close, sweep_hidden
