@@ -47,6 +47,7 @@ class Stretch:
 
     Attributes:
         dismissed, fixed, passed: keys of what mappers called "not an issue", fixed, and passed on.
+        held: the task that somebody has left open.
     """
 
     pipeline: Pipeline
@@ -57,6 +58,7 @@ class Stretch:
     dismissed: set[str] = field(default_factory=set)
     fixed: set[str] = field(default_factory=set)
     passed: set[str] = field(default_factory=set)
+    held: int | None = None
 
     def live(self, directory: Path, tiles: Sequence[Tile], sequences: int) -> None:
         """Look at the tiles, then apply one change file after the other; tell and listen after each."""
@@ -128,9 +130,12 @@ class Stretch:
             else:
                 mapper.false_positive(task.id, responses={"reason": "no such object"})
                 self.dismissed.add(task.name)
+        if self.held is not None:
+            people[-1].release(self.held)
         waiting = sorted(people[-1].available(), key=lambda task: task.name)
-        if waiting:
-            people[-1].lock(self.rng.choice(waiting).id)
+        self.held = self.rng.choice(waiting).id if waiting else None
+        if self.held is not None:
+            people[-1].lock(self.held)
 
 
 def begin(config: Config, database: Database, fake: FakeMapRoulette, fetcher: Fetcher, truth: Truth) -> Stretch:
