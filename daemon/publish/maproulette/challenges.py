@@ -21,12 +21,7 @@ from daemon.discrepancies.model import utc
 from daemon.errors import MapRouletteInvalid, MapRouletteMissing, TaskLocked
 from daemon.exporting import context_of
 from daemon.publish.feed import ExportContext
-from daemon.publish.maproulette.basemap import (
-    Basemap,
-    basemaps_of,
-    choices,
-    count_sources,
-)
+from daemon.publish.maproulette.basemap import Basemap, basemaps_of, choices, count_sources
 from daemon.publish.maproulette.client import Client
 from daemon.publish.maproulette.cooperative import CHANGE_FILE
 from daemon.publish.maproulette.records import (
@@ -44,13 +39,7 @@ from daemon.publish.maproulette.records import (
     set_server,
 )
 from daemon.publish.maproulette.replies import BUSY, Challenge, ChallengeStatus
-from daemon.publish.maproulette.settings import (
-    Group,
-    differing,
-    digest_of,
-    name_of,
-    settings_of,
-)
+from daemon.publish.maproulette.settings import Group, differing, digest_of, name_of, settings_of
 from daemon.publish.maproulette.tasks import Content
 
 log = logging.getLogger(__name__)

@@ -50,12 +50,7 @@ from daemon.publish.maproulette.replies import Status
 from daemon.publish.maproulette.settings import Group
 from daemon.publish.maproulette.tasks import contents_of, ways_of
 from daemon.publish.maproulette.upkeep import Upkeep
-from daemon.publish.maproulette.waiting import (
-    CHANNEL,
-    Waiting,
-    read_waiting,
-    rest_until,
-)
+from daemon.publish.maproulette.waiting import CHANNEL, Waiting, read_waiting, rest_until
 from daemon.publish.maproulette.wishes import step_to, wanted_status
 from daemon.publish.outbox import Due
 from daemon.reviews.ranking import Candidate, choose

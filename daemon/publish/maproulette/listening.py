@@ -42,18 +42,8 @@ from daemon.publish.maproulette.heard import (
     reason_of,
 )
 from daemon.publish.maproulette.reader import PAGE
-from daemon.publish.maproulette.records import (
-    note_status,
-    read_challenges,
-    read_tasks_in,
-)
-from daemon.publish.maproulette.replies import (
-    Person,
-    Status,
-    Task,
-    TaskMark,
-    ViewedTask,
-)
+from daemon.publish.maproulette.records import note_status, read_challenges, read_tasks_in
+from daemon.publish.maproulette.replies import Person, Status, Task, TaskMark, ViewedTask
 from daemon.reviews.intake import AskedMap, take_verdict
 from daemon.reviews.verdicts import overturn, uphold
 from daemon.sections.publish import Reviews

@@ -28,14 +28,7 @@ from daemon.errors import (
 from daemon.publish import outbox
 from daemon.publish.maproulette.client import Client
 from daemon.publish.maproulette.cooperative import CHANGE_FILE
-from daemon.publish.maproulette.records import (
-    ChallengeRow,
-    TaskRow,
-    forget_tasks,
-    seen_as,
-    set_opened,
-    set_tasks,
-)
+from daemon.publish.maproulette.records import ChallengeRow, TaskRow, forget_tasks, seen_as, set_opened, set_tasks
 from daemon.publish.maproulette.replies import Status, Task
 from daemon.publish.maproulette.tasks import digest_of
 from daemon.publish.maproulette.waiting import CHANNEL, Waiting, rest_until
