@@ -45,7 +45,7 @@ def test_the_whole_replay(
         assert fake.violations == []
         statuses = [(NAMES[status], count) for status, count in sorted(counts.items())]
         show(
-            "The replay with MapRoulette: all statuses are the truth's", ("", "number"),
+            "The whole replay with MapRoulette", ("", "number"),
             [
                 ("change files", last), ("tiles looked at first", len(tiles)), ("tasks", sum(counts.values())),
                 *((f"  {name}", count) for name, count in statuses),
