@@ -57,7 +57,7 @@ bench-data: env ## training data: GeoIter, RecordIO and files side by side (need
 bench-eyes: env ## engines and precisions: tiles a second, the whole path beside the bare loop, memory
 	$(BIN)/python -m pytest -q -s tests/benchmarks/eyes -o python_files='speed_*.py' -m benchmark
 
-bench-maproulette: env ## publishing 10,000 tasks into a MapRoulette on this machine: seconds, requests, bytes
+bench-maproulette: env ## publishing 10,000 tasks into a MapRoulette on this machine; the whole replay of real edits with mappers
 	$(BIN)/python -m pytest -q -s tests/benchmarks/maproulette -o python_files='speed_*.py' -m benchmark
 
 bench-feed: env ## the server at up to a million discrepancies, its queries beside Osmose's; what uploads cost; takes some 25 minutes

@@ -39,7 +39,8 @@
     ├── LeaseLost                   11  a worker was silent so long that its block was given away; worth another try
     ├── MapRouletteError            12
     │   ├── MapRouletteUnavailable      time-out, 5xx, connection refused; worth another try
-    │   ├── MapRouletteRefused          401, or 403: the key is not valid, or may not write to the project
+    │   ├── MapRouletteRefused          403: the key's owner may not write to the project
+    │   │   └── KeyRefused              401: the key is missing, or not valid any more
     │   ├── MapRouletteMissing          404: no such project, challenge or task
     │   ├── MapRouletteInvalid          400 / 415: what was sent is wrong; asking again will not help
     │   ├── NameTaken                   500 whose message says so: another has the name
@@ -249,6 +250,10 @@ class MapRouletteUnavailable(MapRouletteError):
 
 
 class MapRouletteRefused(MapRouletteError):
+    pass
+
+
+class KeyRefused(MapRouletteRefused):
     pass
 
 

@@ -39,6 +39,8 @@ def status(as_json: bool, config_path: Path) -> None:
         return
     for heading, text in lines_of(standing.as_dict()):
         click.echo(f"{heading:12}{text}")
+    if standing.fails:
+        click.echo(f"{'stopped':12}{standing.fails}")
 
 
 @maproulette.command()

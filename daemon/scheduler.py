@@ -11,9 +11,9 @@
 Beside the stages may work companions, each in a thread of its own: the web server is one.
 
 A stage's failure never ends the daemon: it is logged, written down for `mapgap status`, and the stage is tried again,
-with growing rests. Only the loss of the lock to another daemon ends it, and SIGTERM or SIGINT: then the stage in hand
-finishes or gives back its block, and the process is gone within ten seconds. SIGHUP is ignored; to read a changed
-configuration, restart.
+with growing rests. One that needs somebody's help is logged once, until it is another one. Only the loss of the lock to
+another daemon ends it, and SIGTERM or SIGINT: then the stage in hand finishes or gives back its block, and the process
+is gone within ten seconds. SIGHUP is ignored; to read a changed configuration, restart.
 """
 
 from __future__ import annotations
@@ -144,6 +144,7 @@ class Runner:
         self._beating = threading.Lock()
         self._progress: dict[str, float] = {}  # stages under way: monotonic time of their last progress
         self._errors: dict[str, dict[str, object]] = {}
+        self._told: dict[str, str] = {}  # what was last logged of the stages that fail
         self._beside = {companion.name: threading.Thread(
             target=self._accompany, args=(companion,), name=companion.name, daemon=True
         ) for companion in companions}
@@ -261,6 +262,7 @@ class Runner:
         return not late
 
     def _recovered(self, name: str) -> None:
+        self._told.pop(name, None)
         if self._errors.pop(name, None):
             log.info("%s works again", name)
             self._write_down()
@@ -283,8 +285,12 @@ class Runner:
             "failures": failures,
         }
         expected = isinstance(error, MapgapError) or hasattr(error, "exit_code")
+        level = logging.WARNING if transient else logging.ERROR
+        if not transient and self._told.get(name) == str(error):
+            level = logging.DEBUG
+        self._told[name] = str(error)
         log.log(
-            logging.WARNING if transient else logging.ERROR, "%s failed, next try in %.0f s: %s", name, rest, error,
+            level, "%s failed, next try in %.0f s: %s", name, rest, error,
             extra={"stage": name, "failures": failures}, exc_info=not expected,
         )
         if name in self._pipeline.stages:

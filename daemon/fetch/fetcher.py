@@ -188,7 +188,7 @@ class Fetcher:
         Args:
             timeout: as for the Fetcher, for this request alone.
             again: says of an answer whether another try may bring a better one. Without it there is but one try: the
-                request must not be carried out twice.
+                request must not be carried out twice. A rest that the server asks for is kept by the requests after it.
 
         Raises:
             FetchError: there was no whole answer; what was asked for may have been done all the same.
@@ -203,6 +203,8 @@ class Fetcher:
                 answers.append(fetched)
                 if again is not None and again(fetched):
                     raise self._error(url, response, self._server(url), transient=True)
+                if again is None and _is_transient(fetched.status):
+                    self._server(url).rest(retry_after(response.headers.get("Retry-After")) or 0.0)
                 return fetched
 
         try:
@@ -331,7 +333,7 @@ class Fetcher:
     ) -> FetchError:
         status = response.status_code
         if transient is None:
-            transient = status in TRANSIENT_STATUSES or 500 <= status < 600
+            transient = _is_transient(status)
         wait = retry_after(response.headers.get("Retry-After")) if transient else None
         if wait:
             server.rest(wait)
@@ -369,6 +371,10 @@ class _Session(requests.Session):
 
     def get_redirect_target(self, resp: requests.Response) -> None:
         return None
+
+
+def _is_transient(status: int) -> bool:
+    return status in TRANSIENT_STATUSES or 500 <= status < 600
 
 
 def _content(response: requests.Response, max_bytes: int) -> bytes:

@@ -63,7 +63,7 @@ class MapRoulette(Section):
     difficulty: Literal[1, 2, 3] = knob(2, "as mappers are told: 1 easy, 2 normal, 3 expert")
     basemap: str = knob(
         "auto",
-        "tiles that mappers are shown: auto (those of the first source of imagery, where anybody may load them), none, "
+        "tiles that mappers are shown: auto (the imagery of most claims, where anybody may load it), none, "
         "or a template https://.../{z}/{x}/{y}...",
         pattern=r"^(auto|none|https?://\S*\{z\}\S*)$",
     )

@@ -144,3 +144,8 @@ UPDATE maproulette_task SET challenge = %(to)s WHERE challenge = %(from)s AND re
 SELECT d.* FROM maproulette_task t JOIN discrepancy_record d ON d.key = t.key
 WHERE t.challenge = %(challenge)s AND t.remote IS NOT NULL AND t.key > %(after)s
 ORDER BY t.key LIMIT %(limit)s;
+
+-- name: sources_of_challenge
+-- How many claims of a challenge were made from which source of imagery.
+SELECT d.evidence ->> 'imagery', count(*) FROM maproulette_task t JOIN discrepancy d ON d.key = t.key
+WHERE t.challenge = %(challenge)s AND d.evidence ->> 'imagery' IS NOT NULL GROUP BY 1;

@@ -2,12 +2,13 @@
 
 channel       READ FIRST: what one round does, step by step
 
-client        Client: every call of the server's API that is used, typed
+client        Client: what changes something on the server; reader: Reader, what can be read there; all typed
 exchange      one call and its answer: tries, rehearsals (dry runs), the serial lane, which failure is which
 replies       what the server says, as values; members: how they are read
 
 challenges    the challenges of the project: found or made, kept as configured, followed by others when full
 settings      how a challenge presents itself
+basemap       what mappers see below it: the imagery that its claims were made from
 tasks         what a task holds
 cooperative   change files that a mapper opens in JOSM
 geojsonl      tasks as a file, also for those who upload by hand

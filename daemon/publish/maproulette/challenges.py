@@ -8,18 +8,20 @@ lost. What the server archives because nobody touched it for half a year is take
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
+from typing import Any
 
 from psycopg2.extensions import cursor as Cursor
 
 from daemon.config import Config
 from daemon.db import Database
 from daemon.discrepancies.model import utc
-from daemon.errors import MapRouletteMissing
+from daemon.errors import MapRouletteInvalid, MapRouletteMissing, TaskLocked
 from daemon.exporting import context_of
 from daemon.publish.feed import ExportContext
+from daemon.publish.maproulette.basemap import Basemap, basemaps_of, choices, count_sources
 from daemon.publish.maproulette.client import Client
 from daemon.publish.maproulette.cooperative import CHANGE_FILE
 from daemon.publish.maproulette.records import (
@@ -28,6 +30,7 @@ from daemon.publish.maproulette.records import (
     forget_challenge,
     intend_challenge,
     move_intended,
+    pause_challenge,
     read_challenges,
     read_server,
     set_challenge,
@@ -55,27 +58,32 @@ class Challenges:
 
     Attributes:
         context: whose imagery it is, and what people are told of each kind of claim.
+        basemaps: what each source of imagery is as a basemap.
     """
 
     client: Client
     db: Database
     config: Config
     context: ExportContext
+    basemaps: Mapping[str, Basemap]
 
     @classmethod
     def of(cls, client: Client, db: Database, config: Config) -> Challenges:
         """As configured."""
-        return cls(client, db, config, context_of(config))
+        return cls(client, db, config, context_of(config), basemaps_of(config))
 
     def rows(self) -> list[ChallengeRow]:
         """All that are known."""
         with self.db.transaction() as cursor:
             return read_challenges(cursor)
 
-    def find_project(self) -> tuple[int, bool]:
+    def find_project(self, *, ask: bool) -> tuple[int, bool]:
         """The server's id of the project, found or made, and whether it is another than before.
 
         Whatever was known of another server or project is forgotten.
+
+        Args:
+            ask: whether the server still has the one that is known.
 
         Raises:
             MapRouletteError: it can neither be found nor made.
@@ -87,9 +95,12 @@ class Challenges:
                 set_server(cursor, self.client.url, knobs.project)
                 server = None
         if server is not None and server.project_id is not None:
-            return server.project_id, False
-        user = self.client.whoami()
-        log.info("MapRoulette at %s knows us as %s", self.client.url, user.name or f"user {user.id}")
+            there = self.client.project(server.project_id) if ask else None
+            if not ask or (there is not None and not there.deleted):
+                return server.project_id, False
+            log.warning("project %s is gone from the server; all of it begins anew", knobs.project)
+            with self.db.transaction() as cursor:
+                set_server(cursor, self.client.url, knobs.project)
         project = self.client.obtain_project(knobs.project, knobs.project, "; ".join(self.context.attributions))
         with self.db.transaction() as cursor:
             set_project(cursor, project.id)
@@ -102,12 +113,12 @@ class Challenges:
         if server is not None and server.opened is not None:
             try:
                 self.client.release(server.opened)
-            except MapRouletteMissing:
-                log.info("task %d, open when the program ended, is gone", server.opened)
+            except (MapRouletteMissing, MapRouletteInvalid, TaskLocked) as error:
+                log.info("task %d, open when the program ended, is not open any more: %s", server.opened, error)
             with self.db.transaction() as cursor:
                 set_opened(cursor, None)
 
-    def adopt(self, project: int) -> list[ChallengeRow]:
+    def adopt(self, project: int, now: datetime) -> list[ChallengeRow]:
         """Take over those of the project's challenges that bear our names and are not known; returns them."""
         listed = {one.name.lower(): one for one in sorted(self.client.challenges_of(project), key=lambda one: -one.id)}
         known = {(row.group, row.part) for row in self.rows() if row.remote is not None}
@@ -115,7 +126,7 @@ class Challenges:
         for group in self._groups():
             for part, name in self._parts(group, listed):
                 if (group, part) not in known:
-                    adopted.append(self._take_over(group, part, self.client.challenge(listed[name].id)))
+                    adopted.append(self._take_over(group, part, self.client.challenge(listed[name].id), now))
         return adopted
 
     def place(self, cursor: Cursor, group: Group, wanted: int) -> Sequence[tuple[ChallengeRow, int]]:
@@ -148,7 +159,7 @@ class Challenges:
     def make(self, row: ChallengeRow, project: int, data_time: datetime | None, now: datetime) -> ChallengeRow:
         """Have a challenge on the server, marked ready, so that it can be filled."""
         if row.remote is None:
-            settings = settings_of(row.group, row.part, self.context, self.config)
+            settings = self._settings(row)[0]
             told = {} if data_time is None else {"dataOriginDate": utc(data_time)}
             fields = {**settings, **told, "parent": project, "enabled": False}
             challenge, made = self.client.obtain_challenge(fields)
@@ -160,7 +171,7 @@ class Challenges:
                 self._keep(row)
                 log.info("challenge %d made: %s", challenge.id, row.name)
             else:
-                row = self._take_over(row.group, row.part, challenge)
+                row = self._take_over(row.group, row.part, challenge, now)
         return self._mark_ready(row)
 
     def show(self) -> None:
@@ -179,11 +190,15 @@ class Challenges:
             self._keep(row)
         return row
 
-    def rehearse(self, group: Group, contents: Sequence[Content]) -> None:
-        """In a dry run: say which challenge would be made, or is there, and which tasks would be made in it."""
+    def rehearse(self, group: Group, contents: Sequence[Content], sources: Mapping[str, int]) -> None:
+        """In a dry run: say which challenge would be made, or is there, and which tasks would be made in it.
+
+        Args:
+            sources: how many of them were seen on which source of imagery.
+        """
         name = self.config.maproulette.project
         project = self.client.obtain_project(name, name, "; ".join(self.context.attributions))
-        settings = settings_of(group, 1, self.context, self.config)
+        settings = settings_of(group, 1, self.context, self.config, choices(self.basemaps, sources)[0])
         fields = {**settings, "parent": project.id, "enabled": False}
         challenge, _ = self.client.obtain_challenge(fields)
         log.info("%d tasks would be made in challenge %s", len(contents), settings["name"])
@@ -193,14 +208,29 @@ class Challenges:
     def keep_settings(self, rows: Iterable[ChallengeRow]) -> None:
         """Bring those up to date whose settings are not as configured (any more)."""
         for row in rows:
-            settings = settings_of(row.group, row.part, self.context, self.config)
-            digest = digest_of(settings)
-            if row.remote is None or row.digest == digest:
+            if row.remote is None:
                 continue
-            news = settings if row.digest else differing(settings, self.client.challenge(row.remote).fields)
+            able = self._settings(row)
+            if row.digest in map(digest_of, able):
+                continue
+            settings = news = able[0]
+            if row.digest is None:
+                there = self.client.challenge(row.remote).fields
+                settings, news = min(((s, differing(s, there)) for s in able), key=lambda one: len(one[1]))
             if news:
                 self.client.update_challenge(row.remote, news)
-            self._keep(replace(row, digest=digest, name=settings["name"]))
+            self._keep(replace(row, digest=digest_of(settings), name=settings["name"]))
+
+    def _settings(self, row: ChallengeRow) -> list[dict[str, Any]]:
+        """What a challenge may look like, as it should best first."""
+        sources: Mapping[str, int] = {}
+        if len({tuple(sorted(basemap.items())) for basemap in self.basemaps.values()}) > 1:
+            with self.db.transaction() as cursor:
+                sources = count_sources(cursor, row.id)
+        return [
+            settings_of(row.group, row.part, self.context, self.config, basemap)
+            for basemap in choices(self.basemaps, sources)
+        ]
 
     def tell_data_time(self, row: ChallengeRow, data_time: datetime | None) -> None:
         """Let mappers know how old the map was that new tasks were compared with; not more often than once a day."""
@@ -261,7 +291,7 @@ class Challenges:
         intend_challenge(cursor, group, part, name_of(group, part, self.context))
         return next(row for row in read_challenges(cursor) if (row.group, row.part) == (group, part))
 
-    def _take_over(self, group: Group, part: int, challenge: Challenge) -> ChallengeRow:
+    def _take_over(self, group: Group, part: int, challenge: Challenge, now: datetime) -> ChallengeRow:
         with self.db.transaction() as cursor:
             row = self._intend(cursor, group, part)
         step = Step.MADE if challenge.status is ChallengeStatus.NONE else Step.READY
@@ -271,7 +301,10 @@ class Challenges:
             row, remote=challenge.id, step=step, digest=None, name=challenge.name, total=challenge.metrics.total,
             data_origin=challenge.data_origin, checked=None,
         )
-        self._keep(row)
+        with self.db.transaction() as cursor:
+            set_challenge(cursor, row)
+            if challenge.paused and row.paused is None:
+                pause_challenge(cursor, row.id, "it was paused when it was found on the server", now)
         log.info("challenge %d was there already: %s", challenge.id, row.name)
         return row
 

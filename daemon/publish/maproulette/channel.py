@@ -14,7 +14,7 @@ from __future__ import annotations
 import logging
 import random
 import threading
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from datetime import UTC, datetime, timedelta
@@ -26,7 +26,7 @@ from daemon.current_map import CurrentMap
 from daemon.db import Database, query
 from daemon.discrepancies.life import close
 from daemon.discrepancies.model import ClosedAs, Discrepancy, State
-from daemon.errors import ChallengeBusy, ChallengeFull, MapRouletteMissing
+from daemon.errors import ChallengeBusy, ChallengeFull, KeyRefused, MapRouletteMissing
 from daemon.publish import outbox
 from daemon.publish.maproulette.caps import room_for
 from daemon.publish.maproulette.challenges import Challenges
@@ -100,6 +100,7 @@ class MapRouletteChannel:
         self._gate = Gate(client, db, self._knobs)
         self._started = clock()
         self._is_ready = False
+        self._refused: KeyRefused | None = None
         self._rehearsed: set[str] = set()
         self._sequence: int | None = None  # of the change file for which elements were last found outdated
 
@@ -125,8 +126,14 @@ class MapRouletteChannel:
                 told waits in the outbox.
         """
         now = self._clock()
-        if self._client.dry_run:
-            return self._rehearse(now)
+        try:
+            return self._rehearse(now) if self._client.dry_run else self._round(now)
+        except KeyRefused as error:  # told in the same words until the answer is another one
+            self._is_ready = False
+            self._refused = self._refused or error
+            raise self._refused from None
+
+    def _round(self, now: datetime) -> bool:
         project = self._ready(now)
         self._listener.listen(now)
         self._gate.watch(now)
@@ -142,12 +149,14 @@ class MapRouletteChannel:
         """The server's id of the project, with all that is ours in it known and as configured."""
         with self._db.transaction() as cursor:
             outbox.open_channel(cursor, CHANNEL, now)
-        project, is_new = self._challenges.find_project()
+        if not self._is_ready:  # before anything else: without a good key nothing but this is asked
+            user = self._client.whoami()
+            log.info("MapRoulette at %s knows us as %s", self._client.url, user.name or f"user {user.id}")
+            self._listener.bot, self._refused = user.id, None
+        project, is_new = self._challenges.find_project(ask=not self._is_ready)
         self._challenges.release_stray()
-        if not self._is_ready:
-            self._listener.bot = self._client.whoami().id
         if is_new or not self._is_ready:
-            for row in self._challenges.adopt(project):
+            for row in self._challenges.adopt(project, now):
                 self._comparison.compare(row, now)
             for row in self._challenges.rows():
                 if row.remote is not None and row.known < row.total:
@@ -316,7 +325,8 @@ class MapRouletteChannel:
         for group, keys in groups.items():
             news = [contents[key] for key in keys if contents[key].digest not in self._rehearsed]
             if news:
-                self._challenges.rehearse(group, news)
+                sources = Counter(str(d.evidence.get("imagery")) for d in chosen if d.key in keys)
+                self._challenges.rehearse(group, news, sources)
                 self._rehearsed.update(content.digest for content in news)
         for one in waiting:
             step = step_to(wanted_status(one.discrepancy, now), one.row)

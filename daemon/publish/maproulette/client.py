@@ -1,4 +1,4 @@
-"""Client: every call of MapRoulette's API that is used.
+"""Client: what changes something on MapRoulette's server, and all that can be read there (reader.py).
 
 What its server does decides what is called, and how:
 
@@ -18,7 +18,7 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import ExitStack, closing, contextmanager, suppress
 from datetime import datetime
 from typing import Any
@@ -28,6 +28,7 @@ from daemon.config import MapRoulette, api_key
 from daemon.errors import (
     ChallengeBusy,
     ChallengeFull,
+    KeyRefused,
     LockConflict,
     MapRouletteError,
     MapRouletteInvalid,
@@ -37,33 +38,15 @@ from daemon.errors import (
     ReplyInvalid,
 )
 from daemon.fetch import Fetcher
-from daemon.publish.maproulette.exchange import Exchange, Rehearsal, segment
-from daemon.publish.maproulette.members import each
-from daemon.publish.maproulette.replies import (
-    BUSY,
-    Challenge,
-    Comment,
-    HistoryEntry,
-    Listed,
-    Project,
-    Status,
-    Task,
-    TaskMark,
-    User,
-    ViewedTask,
-)
+from daemon.publish.maproulette.exchange import Exchange, Rehearsal
+from daemon.publish.maproulette.members import may
+from daemon.publish.maproulette.reader import MOST_TASKS, Reader
+from daemon.publish.maproulette.replies import BUSY, Challenge, Project, Status, Task
 
 log = logging.getLogger(__name__)
 
-#: Tasks that a challenge may have, whatever their status.
-MOST_TASKS = 50_000
-#: Tasks on one page of `marks`.
-PAGE = 500
-#: Full tasks on one page of `tasks`.
-FULL_PAGE = 200
 
-
-class Client:
+class Client(Reader):
     """The API of one server for the owner of one key. Safe to share between threads.
 
     In a dry run nothing that changes anything is sent, and what would be made gets a negative id, by which nothing
@@ -71,7 +54,7 @@ class Client:
     """
 
     def __init__(self, exchange: Exchange):
-        self._exchange = exchange
+        super().__init__(exchange)
         self._made_up = 0
 
     @classmethod
@@ -111,21 +94,7 @@ class Client:
         """Base of the API."""
         return self._exchange.url
 
-    # -- who we are -----------------------------------------------------------------------------------------------
-
-    def whoami(self) -> User:
-        """Whose the key is.
-
-        Raises:
-            MapRouletteRefused: nobody's.
-        """
-        return User.of(self._exchange.read("/user/whoami"))
-
     # -- projects -------------------------------------------------------------------------------------------------
-
-    def project_named(self, name: str) -> Project | None:
-        """The project of exactly this name or displayed name; it may be a deleted one."""
-        return self._maybe(lambda: Project.of(self._exchange.read(f"/projectByName/{segment(name)}")))
 
     def obtain_project(self, name: str, display_name: str, description: str) -> Project:
         """The project of this name, made if there is none.
@@ -146,25 +115,7 @@ class Client:
             )
         return project
 
-    def update_project(self, project: int, fields: Mapping[str, Any]) -> None:
-        self._exchange.write("PUT", f"/project/{project}", body=fields, again=True)
-
     # -- challenges -----------------------------------------------------------------------------------------------
-
-    def challenges_of(self, project: int) -> list[Listed]:
-        """All challenges of a project that are not deleted, disabled and archived ones among them."""
-        if project < 0:
-            return []
-        query = {"projectIds": project, "limit": -1, "page": 0, "onlyEnabled": False}
-        return each(self._exchange.read("/challenges/listing", query), Listed.of, "the list of challenges")
-
-    def challenge(self, challenge: int) -> Challenge:
-        """A challenge as it stands; it may be a deleted one.
-
-        Raises:
-            MapRouletteMissing: there is none.
-        """
-        return Challenge.of(self._existing(f"/challenge/{challenge}", challenge))
 
     def obtain_challenge(self, fields: Mapping[str, Any]) -> tuple[Challenge, bool]:
         """The challenge of `fields`' name in their parent, made if there is none; and whether it was made."""
@@ -189,24 +140,7 @@ class Client:
     def archive_challenge(self, challenge: int, archived: bool) -> None:
         self._exchange.write("POST", f"/challenge/{challenge}/archive", body={"isArchived": archived}, again=True)
 
-    def remove_keywords(self, challenge: int, keywords: Sequence[str]) -> None:
-        self._exchange.write("DELETE", f"/challenge/{challenge}/tags", {"tags": ",".join(keywords)}, again=True)
-
     # -- tasks ----------------------------------------------------------------------------------------------------
-
-    def task(self, task: int) -> Task:
-        """A task as it stands.
-
-        Raises:
-            MapRouletteMissing: there is none.
-        """
-        return Task.of(self._existing(f"/task/{task}", task))
-
-    def task_named(self, challenge: int, name: str) -> Task | None:
-        """The task of exactly this name in a challenge."""
-        if challenge < 0:
-            return None
-        return self._maybe(lambda: Task.of(self._exchange.read(f"/challenge/{challenge}/task/{segment(name)}")))
 
     def put_task(self, fields: Mapping[str, Any], known: int | None = None, *, looked_up: bool = False) -> Task:
         """Make a task, or send a task that exists anew what it shows; its status stays as it is.
@@ -218,7 +152,7 @@ class Client:
             looked_up: it was just now, and is not there.
 
         Returns:
-            What the server echoes, status unknown.
+            Its id, name and challenge; the server does not say which status it has.
 
         Raises:
             MapRouletteMissing: there is no such challenge.
@@ -232,44 +166,35 @@ class Client:
             self._exchange.write("POST", "/task", body=fields)
             return Task(self._make_up() if known is None else known, name, challenge)
         try:
-            task = Task.of(self._exchange.write("POST", "/task", body=fields))
-        except MapRouletteUnavailable:  # it may be there; a second POST might make a second one
+            answer = self._exchange.write("POST", "/task", body=fields)
+        except (MapRouletteUnavailable, ReplyInvalid):  # it may be there; a second POST might make a second one
             found = self.task_named(challenge, name) if known is None else None
             if found is None:
                 raise
             return found
-        if known is not None and task.id != known:
+        made = may(answer, "id", int) if isinstance(answer, dict) else None
+        if made is None:
+            found = self.task_named(challenge, name)
+            if found is None:
+                raise ReplyInvalid(f"MapRoulette, POST /task: says that {name} was made, and there is no such task")
+            made = found.id
+        if known is not None and made != known:
             self._remove_namesakes(challenge, name, known)
             return self._put_over(known, fields)
-        return task
+        return Task(made, name, challenge)
 
-    def set_task(
-        self, task: int, status: Status, cooperative_work: Mapping[str, Any] | None, **fields: Any
-    ) -> Task | None:
+    def set_task(self, task: int, status: Status, cooperative_work: Mapping[str, Any] | None, **fields: Any) -> None:
         """Give a task another status by right of ownership: no mapper is credited, no lock is minded.
 
         Args:
             status: another than it has; see the module.
             cooperative_work: what the task has; it is erased otherwise.
             fields: what else is to change, e.g. geometries.
-
-        Returns:
-            The task as the server answers it; None in a dry run.
         """
         body = {"status": int(status), **fields}
         if cooperative_work is not None:
             body["cooperativeWork"] = cooperative_work
-        answer = self._exchange.write("PUT", f"/task/{task}", body=body, again=True)
-        return None if answer is None else Task.of(answer)
-
-    def complete_task(self, task: int, status: Status) -> None:
-        """Give a task a status as a mapper does: it counts for the key's owner, and minds locks and progressions.
-
-        Raises:
-            TaskLocked: somebody else has it open.
-            MapRouletteInvalid: its status does not allow this step.
-        """
-        self._exchange.write("PUT", f"/task/{task}/{int(status)}", {"requestReview": False})
+        self._exchange.write("PUT", f"/task/{task}", body=body, again=True)
 
     def delete_task(self, task: int) -> None:
         """Remove a task for good; one that is gone already is fine."""
@@ -320,9 +245,14 @@ class Client:
                 self._release_quietly(task)  # it may be open though we were not told so
                 raise
             try:
-                yield None if answer is None else Task.of(answer)
+                yield None if self.dry_run else self._as_opened(task, answer)
             finally:
                 self._release_quietly(task)
+
+    def _as_opened(self, task: int, answer: Any) -> Task:
+        """The task that was opened, read once more where the answer does not say how it stands."""
+        opened = None if answer is None else Task.of(answer)
+        return self.task(task) if opened is None or opened.status is None else opened
 
     def release(self, task: int) -> None:
         """Close a task that is open for us; fine where it is not."""
@@ -342,83 +272,10 @@ class Client:
     def _release_quietly(self, task: int) -> None:
         try:
             self.release(task)
-        except MapRouletteMissing:
+        except (MapRouletteMissing, KeyRefused):  # gone; and a key that is refused is told of by the next call
             pass
         except MapRouletteError as error:
             log.warning("task %d stays open for an hour at most: %s", task, error)
-
-    # -- what people say ------------------------------------------------------------------------------------------
-
-    def marks(
-        self,
-        challenges: Sequence[int],
-        *,
-        statuses: Sequence[int] = tuple(Status),
-        reviews: Sequence[int] | None = None,
-        sort: str = "mappedOn",
-        descending: bool = True,
-        page_size: int = PAGE,
-    ) -> Iterator[TaskMark]:
-        """Tasks of challenges, page by page, those included that the server hides unless told not to: finished ones,
-        those that somebody has open, those of archived challenges.
-
-        What changes meanwhile moves tasks between pages: one may come twice, or not at all.
-
-        Args:
-            reviews: only tasks with a review in these statuses.
-            sort: "mappedOn", "reviewedAt", "id", ...; the order of tasks without such a time is the server's.
-        """
-        known = [challenge for challenge in challenges if challenge > 0]
-        page = 0
-        while known:
-            query = {
-                "cid": _list(known), "tStatus": _list(statuses), "ca": True, "excludeLocked": True,
-                "includeTags": True, "sort": sort, "order": "DESC" if descending else "ASC",
-                "limit": page_size, "page": page, "trStatus": None if reviews is None else _list(reviews),
-            }
-            answer = self._exchange.read("/tasks/box/-180/-90/180/90", query, body={}, method="PUT")
-            marks = each(answer, TaskMark.of, "a page of tasks")
-            yield from marks
-            if len(marks) < page_size:
-                return
-            page += 1
-
-    def tasks(self, challenge: int, page_size: int = FULL_PAGE) -> Iterator[Task]:
-        """All tasks of a challenge in full, in the order of their ids; slow for the server."""
-        page = 0
-        while challenge > 0:
-            query = {"limit": page_size, "page": page}
-            tasks = each(self._exchange.read(f"/challenge/{challenge}/tasks", query), Task.of, "a page of tasks")
-            yield from tasks
-            if len(tasks) < page_size:
-                return
-            page += 1
-
-    def viewed(self, challenge: int, statuses: Sequence[int]) -> list[ViewedTask]:
-        """The tasks of a challenge that have one of these statuses, each once, with what mappers said."""
-        if challenge < 0:
-            return []
-        answer = self._exchange.read(f"/challenge/view/{challenge}", {"status": _list(statuses)})
-        features = answer.get("features") if isinstance(answer, dict) else answer
-        return list({one.id: one for one in each(features, ViewedTask.of, "the features of a challenge")}.values())
-
-    def comments(self, challenge: int) -> list[Comment]:
-        """All comments on the tasks of a challenge, in the order of their ids."""
-        if challenge < 0:
-            return []
-        answer = self._exchange.read(f"/challenge/{challenge}/comments", {"limit": -1, "page": 0})
-        return sorted(each(answer, Comment.of, "the comments of a challenge"), key=lambda one: one.id)
-
-    def history(self, task: int) -> list[HistoryEntry]:
-        """What happened to a task, in the order of time."""
-        answer = self._existing(f"/task/{task}/history", task)
-        return sorted(each(answer, HistoryEntry.of, "the history of a task"), key=lambda one: one.at)
-
-    def change_file(self, task: int) -> bytes:
-        """The osmChange document that an editor gets for a task."""
-        if task < 0:
-            raise MapRouletteMissing(f"task {task} was made up in a dry run")
-        return self._exchange.read_text(f"/task/{task}/cooperative/change/{task}.osc")
 
     # -- how it is done -------------------------------------------------------------------------------------------
 
@@ -445,9 +302,10 @@ class Client:
         return made_up() if answer is None else of(answer)
 
     def _remove_namesakes(self, challenge: int, name: str, keep: int) -> None:
+        """Those that nobody has judged; what a mapper said of one is heard, and it is withdrawn by the comparison."""
         log.warning("MapRoulette lacks its unique index: an update of task %d made a second one; removed", keep)
-        for mark in list(self.marks([challenge], sort="id")):
-            if mark.name == name and mark.id != keep:
+        for mark in list(self.all_marks(challenge)):
+            if mark.name == name and mark.id != keep and mark.status is Status.CREATED:
                 self.delete_task(mark.id)
 
     def _put_over(self, task: int, fields: Mapping[str, Any]) -> Task:
@@ -457,26 +315,9 @@ class Client:
             log.info("task %d keeps what it shows: it is not as it was made", task)
             return standing
         content = {key: value for key, value in fields.items() if key in ("geometries", "instruction")}
-        return self.set_task(task, Status.CREATED, fields.get("cooperativeWork"), **content) or standing
-
-    def _existing(self, path: str, number: int) -> Any:
-        if number < 0:
-            raise MapRouletteMissing(f"{path} was made up in a dry run")
-        answer = self._exchange.read(path)
-        if answer is None:
-            raise MapRouletteMissing(f"MapRoulette, GET {path}: an empty answer")
-        return answer
-
-    def _maybe(self, read: Callable[[], Any]) -> Any:
-        try:
-            return read()
-        except MapRouletteMissing:
-            return None
+        self.set_task(task, Status.CREATED, fields.get("cooperativeWork"), **content)
+        return standing
 
     def _make_up(self) -> int:
         self._made_up -= 1
         return self._made_up
-
-
-def _list(numbers: Iterable[int]) -> str:
-    return ",".join(str(int(number)) for number in numbers)

@@ -14,11 +14,10 @@ from datetime import datetime
 
 from daemon.db import Database, query
 from daemon.discrepancies.model import Discrepancy
-from daemon.errors import MapRouletteMissing, TaskLocked
+from daemon.errors import LockConflict, MapRouletteMissing, TaskLocked
 from daemon.publish import outbox
 from daemon.publish.feed import ExportContext
 from daemon.publish.maproulette.client import Client
-from daemon.publish.maproulette.filling import all_marks
 from daemon.publish.maproulette.records import (
     OUR_CLOSES,
     ChallengeRow,
@@ -58,7 +57,7 @@ class Comparison:
             MapRouletteError: the server did not tell all; nothing was taken over.
         """
         assert challenge.remote is not None, "only what is on the server can be compared"
-        marks = list(all_marks(self._client, challenge.remote))
+        marks = list(self._client.all_marks(challenge.remote))
         named: dict[str, list[TaskMark]] = defaultdict(list)
         for mark in marks:
             named[mark.name].append(mark)
@@ -112,7 +111,7 @@ class Comparison:
                 with self._client.opened(mark.id) as task:
                     if task is not None and task.status in OPEN:
                         self._client.set_task(mark.id, Status.DISABLED, task.cooperative_work)
-            except TaskLocked as error:
+            except (TaskLocked, LockConflict) as error:
                 log.info("task %d is left in peace until the next comparison: %s", mark.id, error)
             with self._db.transaction() as cursor:
                 set_opened(cursor, None)

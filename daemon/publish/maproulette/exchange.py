@@ -22,6 +22,7 @@ from urllib.parse import quote, urlencode
 from daemon.errors import (
     ChallengeFull,
     ConfigError,
+    KeyRefused,
     LockConflict,
     MapRouletteError,
     MapRouletteInvalid,
@@ -34,6 +35,7 @@ from daemon.errors import (
     UploadTooLarge,
 )
 from daemon.fetch import Fetched, Fetcher, FetchError
+from daemon.publish.maproulette.members import whole
 
 log = logging.getLogger(__name__)
 
@@ -41,8 +43,8 @@ log = logging.getLogger(__name__)
 LARGEST_BODY = 15_000 * 1024
 #: An answer that is larger is refused. The largest asked for are pages of full tasks.
 LARGEST_REPLY = 64 * 1024**2
-#: Characters of a server's message, or of a body that would be sent, that are worth writing down.
-SHOWN = 300
+#: Characters of a server's message that are worth writing down, and of a body that would be sent: a task's whole one.
+SHOWN, REHEARSED = 300, 20_000
 #: Name of the header by which the server's own log finds a request.
 REQUEST_ID = "maproulette-request-id"
 
@@ -134,18 +136,10 @@ class Exchange:
         if not self._only_rehearsed("PUT", path, query, content):
             self._call("PUT", path, query, body, f"multipart/form-data; boundary={boundary}", False)
 
-    def read_text(self, path: str) -> bytes:
-        """What is at `path` as it came.
-
-        Raises:
-            MapRouletteError: as its subclass.
-        """
-        return self._call("GET", path, None, None, None, True).content
-
     def _only_rehearsed(self, method: str, path: str, query: Mapping[str, Any] | None, content: bytes | None) -> bool:
         if self.dry_run:
             whole = path + _query(query)
-            shown = self._without_secrets((content or b"").decode("utf-8", "replace"))
+            shown = self._without_secrets((content or b"").decode("utf-8", "replace"), REHEARSED)
             log.info("would send %s %s %s", method, whole, shown)
             if self._rehearse is not None:
                 self._rehearse(Rehearsal(method, whole, shown))
@@ -201,7 +195,10 @@ class Exchange:
         text = f"MapRoulette, {what}: HTTP {status}" + (f": {message}" if message else "")
         text += f" (request {number})" if number else ""
         if status == 401:
-            return MapRouletteRefused(f"{text}; the API key is missing or not valid any more: put a new one in place")
+            return KeyRefused(
+                f"{text}; the API key is missing or not valid any more, and nothing is sent: "
+                "put a new one in place and restart"
+            )
         if status == 403:
             if _LOCK.search(message) or what.endswith("/start"):
                 return TaskLocked(f"{text}; somebody has the task open")
@@ -209,8 +206,7 @@ class Exchange:
         if status == 404:
             return MapRouletteMissing(text)
         if status == 409:
-            held = value.get("lockedTaskId")
-            return LockConflict(text, held if isinstance(held, int) and not isinstance(held, bool) else None)
+            return LockConflict(text, whole(value.get("lockedTaskId")))
         if status == 413:
             return UploadTooLarge(text)
         if status == 400 and _CAP.search(message):
@@ -235,10 +231,10 @@ class Exchange:
         message = value.get("message", value.get("Message", ""))
         return self._without_secrets(message if isinstance(message, str) else json.dumps(message)), value
 
-    def _without_secrets(self, text: str) -> str:
+    def _without_secrets(self, text: str, most: int = SHOWN) -> str:
         for secret in self._secrets:
             text = text.replace(secret, "***")
-        return " ".join("".join(c if c.isprintable() else " " for c in text[: 4 * SHOWN]).split())[:SHOWN]
+        return " ".join("".join(c if c.isprintable() else " " for c in text[: 4 * most]).split())[:most]
 
 
 def segment(text: str | int) -> str:

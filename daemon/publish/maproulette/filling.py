@@ -24,7 +24,7 @@ from daemon.errors import (
     UploadTooLarge,
 )
 from daemon.publish import outbox
-from daemon.publish.maproulette.client import MOST_TASKS, Client
+from daemon.publish.maproulette.client import Client
 from daemon.publish.maproulette.records import (
     OUR_CLOSES,
     ChallengeRow,
@@ -120,14 +120,23 @@ class Filling:
         self, challenge: ChallengeRow, waiting: Sequence[Waiting], data_time: datetime | None, now: datetime
     ) -> list[Waiting]:
         """Upload tasks, none of which is there, as files; returns those that the server dropped again and again."""
-        missing = list(waiting)
+        missing, size = list(waiting), self._knobs.upload_size
         for _ in range(1 + UPLOADS_AGAIN):
             if not missing:
                 break
-            for piece in _pieces(missing, self._knobs.upload_size):
+            pieces = list(_pieces(missing, size))
+            while pieces:
                 if self._stop.is_set():
                     return []
-                self._send(challenge, piece, data_time, now)
+                try:
+                    self._send(challenge, pieces[0], data_time, now)
+                except UploadTooLarge as error:  # a proxy in front may bear less than the server
+                    size = min(size, sum(len(one.content.line()) for one in pieces[0])) // 2
+                    if len(pieces[0]) > 1:
+                        pieces = list(_pieces([one for piece in pieces for one in piece], size))
+                        continue
+                    log.warning("%s: task %s: %s", challenge.name, pieces[0][0].due.key, error)
+                del pieces[0]
             missing = self._read_back(challenge, missing, now, made=True)
             if missing:
                 names = ", ".join(one.due.key for one in missing[:5]) + (", ..." if len(missing) > 5 else "")
@@ -147,6 +156,8 @@ class Filling:
                     outbox.postpone(cursor, CHANNEL, dues, str(error), max(now + SETTLE, rest_until(dues[0], now)))
                 raise
             log.warning("%s: an upload of %d tasks failed: %s", challenge.name, len(piece), error)
+        except (MapRouletteInvalid, NameTaken) as error:  # one by one it will turn out which task is to blame
+            log.warning("%s: an upload of %d tasks was refused: %s", challenge.name, len(piece), error)
 
     def _read_back(
         self, challenge: ChallengeRow, waiting: Sequence[Waiting], now: datetime, *, made: bool
@@ -157,7 +168,7 @@ class Filling:
             made: just now, by us: what is there holds what was sent. Else nobody knows what it holds.
         """
         assert challenge.remote is not None, "a challenge is made before it is filled"
-        there = {mark.name: mark for mark in all_marks(self._client, challenge.remote)}
+        there = {mark.name: mark for mark in self._client.all_marks(challenge.remote)}
         found = [one for one in waiting if one.due.key in there]
         rows = [
             _made(one, there[one.due.key].id, now) if made else _found(one, there[one.due.key], now) for one in found
@@ -181,11 +192,6 @@ class Filling:
             outbox.told(cursor, CHANNEL, told)
             set_tasks(cursor, rows, now)
             add_to_challenge(cursor, challenge.id, more)
-
-
-def all_marks(client: Client, challenge: int) -> Iterator[TaskMark]:
-    """Every task of a challenge on one page, so that none is missed between two."""
-    return client.marks([challenge], sort="id", descending=False, page_size=MOST_TASKS + 1)
 
 
 def _made(one: Waiting, remote: int, now: datetime) -> TaskRow:

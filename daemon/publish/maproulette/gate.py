@@ -19,15 +19,16 @@ from __future__ import annotations
 import logging
 from collections import defaultdict
 from collections.abc import Sequence
+from contextlib import suppress
 from datetime import datetime
 from typing import NamedTuple
 
 from psycopg2.extensions import cursor as Cursor
 
 from daemon.db import Database, query
-from daemon.errors import MapRouletteError
+from daemon.errors import MapRouletteError, MapRouletteInvalid
 from daemon.publish.maproulette.client import Client
-from daemon.publish.maproulette.records import ChallengeRow, read_challenges
+from daemon.publish.maproulette.records import ChallengeRow, pause_challenge, read_challenges
 from daemon.publish.maproulette.replies import Metrics
 from daemon.sections.publish import MapRoulette
 
@@ -111,11 +112,12 @@ class Gate:
     def _pause(self, row: ChallengeRow, reason: str, now: datetime) -> None:
         if row.remote is None:
             return
-        self._client.update_challenge(row.remote, {"paused": True})
+        with suppress(MapRouletteInvalid):  # a server that minds what it does not know
+            self._client.update_challenge(row.remote, {"paused": True})
         if not self._client.dry_run and not self._client.challenge(row.remote).paused:  # before 2026-07
             self._client.update_challenge(row.remote, {"enabled": False})
         with self._db.transaction() as cursor:
-            cursor.execute(query("pause_challenge"), {"id": row.id, "now": now, "reason": reason})
+            pause_challenge(cursor, row.id, reason, now)
         log.warning("%s is paused: %s; `mapgap maproulette resume` lets it go on", row.name, reason)
 
 
@@ -141,8 +143,9 @@ def resume(client: Client, db: Database, now: datetime, names: Sequence[str] = (
 def _go_on(client: Client, db: Database, row: ChallengeRow, now: datetime) -> None:
     standing = Counts()
     if row.remote is not None:
-        client.update_challenge(row.remote, {"paused": False, "enabled": True})
-        standing = _of(client.challenge(row.remote).metrics)
+        there = client.challenge(row.remote)
+        client.update_challenge(row.remote, {"paused": False} if there.paused else {"enabled": True})
+        standing = _of(there.metrics)
     with db.transaction() as cursor:
         _, ever, _ = _heard(cursor, row)
         unheard = standing.beyond(ever)

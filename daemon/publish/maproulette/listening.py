@@ -27,7 +27,7 @@ from psycopg2.extensions import cursor as Cursor
 
 from daemon.db import Database, query
 from daemon.errors import DiscrepancyUnknown, MapRouletteMissing
-from daemon.publish.maproulette.client import PAGE, Client
+from daemon.publish.maproulette.client import Client
 from daemon.publish.maproulette.heard import (
     CAME_BY,
     SAME_MOMENT,
@@ -41,6 +41,7 @@ from daemon.publish.maproulette.heard import (
     read_told,
     reason_of,
 )
+from daemon.publish.maproulette.reader import PAGE
 from daemon.publish.maproulette.records import note_status, read_challenges, read_tasks_in
 from daemon.publish.maproulette.replies import Person, Status, Task, TaskMark, ViewedTask
 from daemon.reviews.intake import AskedMap, take_verdict
@@ -309,6 +310,6 @@ def mark_of(task: Task, viewed: ViewedTask) -> TaskMark:
     """What `marks` would tell of a task; without a moment of its own, it has that of the last change."""
     mapper = None if task.completed_by is None else Person(task.completed_by, viewed.mapper)
     return TaskMark(
-        task.id, task.name, task.parent, task.status or viewed.status, (0.0, 0.0),
+        task.id, task.name, task.parent, task.status or viewed.status,
         task.mapped_on or task.modified, mapper, viewed.tags,
     )

@@ -164,6 +164,11 @@ def set_challenge(cursor: Cursor, row: ChallengeRow) -> None:
     })
 
 
+def pause_challenge(cursor: Cursor, challenge: int, reason: str, now: datetime) -> None:
+    """It gets no new tasks from now on."""
+    cursor.execute(query("pause_challenge"), {"id": challenge, "now": now, "reason": reason})
+
+
 def add_to_challenge(cursor: Cursor, challenge: int, more: int) -> None:
     """So many tasks were made in it."""
     cursor.execute(query("add_to_challenge"), {"id": challenge, "more": more})

@@ -13,6 +13,7 @@ Times are UTC. Numbers of statuses and priorities are the server's own:
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -21,11 +22,12 @@ from typing import Any
 
 from daemon.publish.maproulette.members import (
     flag,
+    json_of,
     may,
     need,
     need_time,
-    number,
     object_of,
+    readable_time_of,
     responses_of,
     review_of,
     status_of,
@@ -79,8 +81,8 @@ class Person:
         """From an id or {id, username}; None for the server's own writes (id -1)."""
         if isinstance(value, bool) or not isinstance(value, int | dict):
             return None
-        person = cls(value) if isinstance(value, int) else cls(need(value, "id", int), may(value, "username", str))
-        return person if person.id > 0 else None
+        person = cls(value) if isinstance(value, int) else cls(may(value, "id", int) or 0, may(value, "username", str))
+        return person if person.id > 0 or (person.id == 0 and person.name) else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,7 +138,7 @@ class Project:
     def of(cls, value: Any) -> Project:
         value = object_of(value, "project")
         return cls(
-            need(value, "id", int), need(value, "owner", int), need(value, "name", str),
+            need(value, "id", int), may(value, "owner", int) or 0, need(value, "name", str),
             may(value, "displayName", str), may(value, "description", str),
             flag(value, "enabled"), flag(value, "deleted"), flag(value, "isArchived"),
         )
@@ -243,7 +245,7 @@ class Task:
             None if status is None else status_of(Status, value),
             time_of(value, "modified"), time_of(value, "mappedOn"), person.id if person else None,
             responses_of(value.get("completionResponses")),
-            may(value, "geometries", dict) or {}, may(value, "cooperativeWork", dict),
+            json_of(value, "geometries") or {}, json_of(value, "cooperativeWork"),
             may(value, "instruction", str) or "", may(value, "priority", int) or 0,
             words(value, "tags"), may(value, "lockedBy", int), flag(value, "archived"), review_of(value),
         )
@@ -266,8 +268,6 @@ class TaskMark:
     name: str
     challenge: int
     status: Status
-    point: tuple[float, float]
-    """Longitude, latitude in degrees."""
     mapped_on: datetime | None = None
     completed_by: Person | None = None
     tags: tuple[str, ...] = ()
@@ -281,10 +281,9 @@ class TaskMark:
     def of(cls, value: Any) -> TaskMark:
         value = object_of(value, "task mark")
         review = may(value, "pointReview", dict) or {}
-        place = may(value, "point", dict) or {}
         return cls(
             need(value, "id", int), need(value, "title", str), need(value, "parentId", int),
-            status_of(Status, value), (number(place, "lng"), number(place, "lat")),
+            status_of(Status, value),
             time_of(value, "mappedOn"), Person.of(value.get("completedBy")), words(value, "tags"),
             may(review, "reviewStatus", int), Person.of(review.get("reviewedBy")), time_of(review, "reviewedAt"),
             may(value, "lockedBy", int), may(value, "priority", int) or 0,
@@ -353,16 +352,18 @@ class ViewedTask:
     def of(cls, feature: Any) -> ViewedTask:
         value = may(object_of(feature, "task in an export"), "properties", dict) or {}
         given = value.get("mr_taskStatus")
-        status = _STATUS_NAMES.get(given, given) if isinstance(given, str) else given
+        status = _STATUS_NAMES.get(_NOT_LETTERS.sub("", given.lower()), given) if isinstance(given, str) else given
         return cls(
             need(value, "mr_taskId", int), need(value, "mr_taskName", str),
-            status_of(Status, {"status": status}), time_of(value, "mr_mappedOn"), may(value, "mr_mapper", str) or None,
+            status_of(Status, {"status": status}),
+            readable_time_of(value, "mr_mappedOn"), may(value, "mr_mapper", str) or None,
             words(value, "mr_tags"), responses_of(value.get("mr_responses")),
         )
 
 
-#: Statuses as exports write them, older names among them.
+#: Letters of the statuses as exports write them, older names among them; servers differ in all else of them.
 _STATUS_NAMES = {
-    "Created": 0, "Fixed": 1, "Not_An_Issue": 2, "False_Positive": 2, "Skipped": 3, "Deleted": 4, "Already_Fixed": 5,
-    "Too_Hard": 6, "Can't_Complete": 6, "Answered": 7, "Validated": 8, "Disabled": 9,
+    "created": 0, "fixed": 1, "notanissue": 2, "falsepositive": 2, "skipped": 3, "deleted": 4, "alreadyfixed": 5,
+    "toohard": 6, "cantcomplete": 6, "answered": 7, "validated": 8, "disabled": 9,
 }
+_NOT_LETTERS = re.compile("[^a-z]")

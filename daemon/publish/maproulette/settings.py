@@ -3,15 +3,11 @@
 from __future__ import annotations
 
 import hashlib
-import ipaddress
 import json
-import re
 from collections.abc import Mapping
 from typing import Any, NamedTuple
-from urllib.parse import urlsplit
 
-from daemon.config import Config, Imagery
-from daemon.imagery.template import TileTemplate
+from daemon.config import Config
 from daemon.publish.feed import ExportContext, encode
 from daemon.publish.maproulette.cooperative import CHANGE_FILE
 from detectors.catalogue import Kind
@@ -26,12 +22,8 @@ REASONS: Mapping[str, str] = {
 }
 #: Confidence from which a task is of high, and of medium priority; all others are of low.
 HIGH, MEDIUM = 0.9, 0.75
-#: MapRoulette's numbers of basemaps.
-OWN_BASEMAP = 3
 #: Settings that the server does not tell, or that are told only once: no comparison with what is there.
 UNTOLD = frozenset({"parent", "enabled", "tags", "preferredTags", "limitTags", "dataOriginDate", "featured"})
-#: Part of a path that looks like somebody's key.
-_MAY_BE_A_KEY = re.compile(r"(?=.*\d)(?=.*[A-Za-z])[\w.~-]{20,}")
 
 
 class Group(NamedTuple):
@@ -60,17 +52,22 @@ def title_of(group: Group, context: ExportContext) -> str:
     return kind.words().title if kind else f"{group.detector} {group.kind}"
 
 
-def settings_of(group: Group, part: int, context: ExportContext, config: Config) -> dict[str, Any]:
+def settings_of(
+    group: Group, part: int, context: ExportContext, config: Config, basemap: Mapping[str, Any]
+) -> dict[str, Any]:
     """Everything about a challenge but its tasks, its project, and whether people see it.
 
     Rules go as text that holds JSON, and the styles as a list: other forms are taken by the server and make the
     challenge unreadable, or are ignored.
+
+    Args:
+        basemap: one of `basemap.choices`.
     """
     knobs = config.maproulette
     kind = context.kinds.get((group.detector, group.kind))
     title = title_of(group, context)
     topics = [topic for topic in (kind.topics if kind else ()) if ":" not in topic and not topic.isdecimal()]
-    settings: dict[str, Any] = {
+    return {
         "name": name_of(group, part, context),
         "description": _description(kind, title, context),
         "blurb": title,
@@ -94,10 +91,8 @@ def settings_of(group: Group, part: int, context: ExportContext, config: Config)
         "osmIdProperty": "",
         "exportableProperties": "key,kind,confidence",
         "taskStyles": [],
+        **basemap,
     }
-    if basemap := basemap_of(config):
-        settings |= {"defaultBasemap": OWN_BASEMAP, "customBasemap": basemap}
-    return settings
 
 
 def digest_of(settings: Mapping[str, Any]) -> str:
@@ -112,38 +107,6 @@ def differing(settings: Mapping[str, Any], there: Mapping[str, Any]) -> dict[str
         for name, value in settings.items()
         if name not in UNTOLD and _plain(_parsed(name, value)) != _plain(_parsed(name, there.get(name)))
     }
-
-
-def basemap_of(config: Config) -> str | None:
-    """The tiles that mappers are shown: those of the imagery, as far as the world may know where they come from.
-
-    The first source of imagery is the one that most claims were made from. None where it is no server of tiles, not a
-    public one, or where its address may hold a secret.
-    """
-    chosen = config.maproulette.basemap
-    if chosen == "none":
-        return None
-    if chosen != "auto":
-        return chosen
-    source = config.imagery[0] if config.imagery else None
-    return source.url if source is not None and is_public(source) else None
-
-
-def is_public(source: Imagery) -> bool:
-    """Whether anybody's browser may load a source's tiles, by an address with nothing in it that is not for anybody."""
-    names = TileTemplate(source.url).names() if source.kind == "xyz" else []
-    if sorted(names) != ["x", "y", "z"] or "{zoom}" in source.url or source.tms:
-        return False
-    parts = urlsplit(source.url)
-    host = parts.hostname or ""
-    if parts.scheme not in ("http", "https") or "@" in parts.netloc or parts.query or parts.fragment:
-        return False
-    if any(_MAY_BE_A_KEY.fullmatch(part) for part in parts.path.split("/")):
-        return False
-    try:
-        return ipaddress.ip_address(host).is_global
-    except ValueError:
-        return "." in host and not re.search(r"\.(local|localhost|internal|lan|home|test)$", host)
 
 
 def _instruction(group: Group, kind: Kind | None, title: str) -> str:

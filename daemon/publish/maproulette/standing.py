@@ -10,6 +10,7 @@ from typing import Any
 from psycopg2.extensions import cursor as Cursor
 
 from daemon.db import query
+from daemon.facts import read_facts
 from daemon.publish.maproulette.records import read_server
 from daemon.publish.maproulette.waiting import CHANNEL
 from daemon.publish.outbox import backlogs
@@ -47,6 +48,7 @@ class Standing:
         waiting: what is shown to people and has no task yet.
         backlog: what is still to be told, and of that what failed.
         error: one reason of the failures.
+        fails: why the last round of a running daemon came to nothing, None where it did not.
     """
 
     url: str | None
@@ -56,6 +58,7 @@ class Standing:
     backlog: int
     failing: int
     error: str | None
+    fails: str | None
 
     @property
     def open(self) -> int:
@@ -82,9 +85,12 @@ def read_standing(cursor: Cursor) -> Standing | None:
     cursor.execute(query("maproulette_waiting"))
     (waiting,) = cursor.fetchone() or (0,)
     backlog = backlogs(cursor).get(CHANNEL)
+    facts = read_facts(cursor)
+    failure = facts["errors"].value.get(CHANNEL) if "errors" in facts else None
     return Standing(
         server.url if server else None, server.project if server else None, challenges, waiting,
         backlog.waiting if backlog else 0, backlog.failing if backlog else 0, backlog.error if backlog else None,
+        failure["message"] if failure else None,
     )
 
 

@@ -57,10 +57,14 @@ class Content:
 
 
 def digest_of(collection: Mapping[str, Any], work: Mapping[str, Any] | None) -> str:
-    """Of a FeatureCollection and a cooperative work, as sent or as read from the server."""
+    """Of a FeatureCollection and a cooperative work, as sent or as read from the server.
+
+    What servers add to or leave out of what they were sent does not count: a geometry's coordinate system, and the ids
+    of features, of which the first one's is the task's name.
+    """
     features = [
         {
-            "id": feature.get("id"), "geometry": feature.get("geometry"),
+            "geometry": {k: v for k, v in (feature.get("geometry") or {}).items() if k != "crs"},
             "properties": {k: v for k, v in (feature.get("properties") or {}).items() if k not in PASSING},
         }
         for feature in collection.get("features") or []

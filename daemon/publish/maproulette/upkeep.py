@@ -17,6 +17,7 @@ from datetime import datetime
 
 from daemon.db import Database
 from daemon.errors import (
+    LockConflict,
     MapRouletteInvalid,
     MapRouletteMissing,
     MapRouletteUnavailable,
@@ -26,6 +27,7 @@ from daemon.errors import (
 )
 from daemon.publish import outbox
 from daemon.publish.maproulette.client import Client
+from daemon.publish.maproulette.cooperative import CHANGE_FILE
 from daemon.publish.maproulette.records import ChallengeRow, TaskRow, forget_tasks, seen_as, set_opened, set_tasks
 from daemon.publish.maproulette.replies import Status, Task
 from daemon.publish.maproulette.tasks import digest_of
@@ -51,13 +53,13 @@ class Upkeep:
         if not self._is_due(one, one.row, now):
             self._done(one, replace(one.row, elements=one.content.elements), now)
             return
-        assert one.row.remote is not None and challenge.remote is not None, "only tasks that are there are kept"
+        assert one.row.remote is not None, "only tasks that are there are kept"
         with self._db.transaction() as cursor:
             set_opened(cursor, one.row.remote)
         try:
             with self._client.opened(one.row.remote) as task:
-                row = one.row if task is None else self._settle(challenge.remote, one, task, now)
-        except TaskLocked as error:
+                row = one.row if task is None else self._settle(challenge, one, task, now)
+        except (TaskLocked, LockConflict) as error:
             log.info("task %s is left in peace: %s", one.due.key, error)
             self._put_off(one, str(error), now)
         except (MapRouletteInvalid, NameTaken, UploadTooLarge) as error:
@@ -90,8 +92,10 @@ class Upkeep:
             return True
         return wanted is Status.CREATED and row.is_open and row.digest != one.content.digest
 
-    def _settle(self, challenge: int, one: Waiting, task: Task, now: datetime) -> TaskRow:
+    def _settle(self, challenge: ChallengeRow, one: Waiting, task: Task, now: datetime) -> TaskRow:
         """What the server has after the task, open for us, was written to where it had to be."""
+        if challenge.group.way == CHANGE_FILE and task.cooperative_work is None:
+            task = self._client.task(task.id)  # what is not sent back is erased: whoever opens it may not be told all
         row = seen_as(one.row, task.status or Status.CREATED, now, task.mapped_on, task.completed_by)
         row = replace(row, digest=digest_of(task.geometries, task.cooperative_work))
         step = step_to(wanted_status(one.discrepancy, now), row)
@@ -107,7 +111,8 @@ class Upkeep:
             log.info("task %s is closed as %d", one.due.key, step)
             return replace(row, status=step, since=now, ours=True)
         if self._is_due(one, row, now):
-            self._client.put_task(content.body(challenge), known=task.id)
+            assert challenge.remote is not None, "only tasks that are there are kept"
+            self._client.put_task(content.body(challenge.remote), known=task.id)
             row = replace(row, digest=content.digest)
         return replace(row, elements=content.elements) if row.digest == content.digest else row
 

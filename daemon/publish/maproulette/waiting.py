@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zlib
 from collections.abc import Sequence
 from datetime import datetime, timedelta
 from typing import NamedTuple
@@ -17,7 +18,7 @@ from daemon.publish.outbox import Due
 
 #: Name of the channel in the outbox.
 CHANNEL = "maproulette"
-#: Rest after the first failure; it doubles with each further one, up to the longest.
+#: Rest after the first failure, of which at least half is kept; it doubles with each further one, up to the longest.
 FIRST_REST = timedelta(minutes=1)
 LONGEST_REST = timedelta(hours=6)
 
@@ -53,5 +54,6 @@ def read_discrepancies(cursor: Cursor, keys: Sequence[str] | dict[str, TaskRow])
 
 
 def rest_until(due: Due, now: datetime) -> datetime:
-    """When what failed is tried again."""
-    return now + min(FIRST_REST * 2 ** min(due.attempts, 20), LONGEST_REST)
+    """When what failed is tried again: not all of it at the same moment, and each discrepancy's share is its own."""
+    rest = min(FIRST_REST * 2 ** min(due.attempts, 20), LONGEST_REST)
+    return now + rest * (0.5 + zlib.crc32(f"{due.key} {due.attempts}".encode()) / 2**33)

@@ -1,4 +1,4 @@
-"""A ledger, and a desk that publishes it into the fake server: those of the tests."""
+"""A ledger, a desk that publishes it into the fake server, and a stretch of edits: those of the tests."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 
 TESTS = Path(__file__).parents[2]
-sys.path += [str(TESTS / "daemon"), str(TESTS / "daemon" / "publish" / "maproulette")]
+sys.path += [str(TESTS / path) for path in ("daemon", "daemon/publish/maproulette", "acceptance")]
 
 from claims import ledger, one_ledger  # noqa: E402
 

@@ -9,8 +9,7 @@ from claims import gone, house, missing
 from desk import CREATED, FIRST_WAY, Desk
 from fake_maproulette import Fault
 
-from daemon.config import Imagery
-from daemon.publish.maproulette.settings import Group, basemap_of, is_public, name_of
+from daemon.publish.maproulette.settings import Group, name_of
 
 
 def only_challenge(desk: Desk):
@@ -155,40 +154,6 @@ def test_a_dry_run_says_what_would_be_sent_and_sends_nothing(desk: Desk, caplog)
     assert f'"name":"{key}"' in said and "POST /challenge" in said
     assert caplog.text == said, "once a run"
     assert desk.row(key) is None and desk.challenges() == []
-
-
-# -- basemaps --------------------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(
-    ("url", "public"),
-    [
-        ("https://tiles.example.org/{z}/{x}/{y}.jpg", True),
-        ("http://tiles.example.org:8080/a/{z}/{x}/{y}", True),
-        ("https://tiles.example.org/{z}/{x}/{y}.jpg?key=abc", False),
-        ("https://me:secret@tiles.example.org/{z}/{x}/{y}.jpg", False),
-        ("https://tiles.example.org/5f2b1c9ad0e74f6b8a3c/{z}/{x}/{y}.jpg", False),
-        ("https://localhost/{z}/{x}/{y}.jpg", False),
-        ("https://192.168.1.5/{z}/{x}/{y}.jpg", False),
-        ("https://imagery.internal/{z}/{x}/{y}.jpg", False),
-        ("https://tiles.example.org/{z}/{x}/{-y}.jpg", False),
-        ("file:///data/tiles/{z}/{x}/{y}.jpg", False),
-        ("/data/tiles", False),
-    ],
-)
-def test_only_imagery_that_anybody_may_load_is_a_basemap(desk: Desk, url: str, public: bool) -> None:
-    source = Imagery(name="aerial", kind="xyz", url=url, licence="x", attribution="x", osm_permission="x")
-    assert is_public(source) is public
-    config = desk.config.model_copy(update={"imagery": (source,)})
-    assert basemap_of(config) == (url if public else None)
-
-
-def test_a_basemap_of_ones_own_is_taken_as_it_is(desks) -> None:
-    own = "https://tiles.example.org/key123/{z}/{x}/{y}.png"
-    desk = desks(basemap=own)
-    desk.houses(1)
-    desk.cycle()
-    assert (only_challenge(desk).fields["defaultBasemap"], only_challenge(desk).fields["customBasemap"]) == (3, own)
 
 
 def test_names_tell_the_kinds_ways_and_parts_apart(desk: Desk) -> None:

@@ -7,6 +7,7 @@ import re
 from xml.etree import ElementTree
 
 import pytest
+import requests
 import shapely
 from claims import house, misplaced, missing, moved
 from desk import ALREADY_FIXED, CREATED, FIRST_WAY, Desk
@@ -19,7 +20,8 @@ SHIFT = (3.0, -2.0)
 
 
 def osc_of(desk: Desk, key: str) -> bytes:
-    return desk.channel._client.change_file(desk.fake.task(key).id)
+    url = f"{desk.fake.url}/task/{desk.fake.task(key).id}/cooperative/change/x.osc"
+    return requests.get(url, timeout=10).content
 
 
 def drawn(desk: Desk, key: str) -> bytes:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 from claims import missing
 from fake_maproulette import Fault
+from fake_maproulette.requests import invalid
 from mapped_town import MappedTown
 
 from daemon.errors import MapRouletteError
@@ -124,6 +125,25 @@ def test_a_server_that_knows_no_pause_hides_the_challenge(town, maproulette):
     assert not row.paused
     assert row.fields["enabled"] is False
     assert len(place.pauses()) == 1
+
+
+def test_a_server_that_minds_a_pause_hides_the_challenge_and_shows_it_again(town, maproulette):
+    place = town()
+    dispatch = maproulette._dispatch
+
+    def strict(request, found):
+        if b'"paused"' in request.body:
+            raise invalid("paused: unknown member")
+        return dispatch(request, found)
+
+    maproulette._dispatch = strict
+    maproulette.checks = False  # the contract knows no such answer
+    place.hear(false=20)
+    (number,) = place.challenges
+    fields = maproulette.world.challenges[number].fields
+    assert fields["enabled"] is False and len(place.pauses()) == 1
+    resume(place.client, place.ledger.database, place.now)
+    assert fields["enabled"] is True and place.pauses() == []
 
 
 def test_it_stays_paused_until_somebody_lets_it_go_on_and_counts_anew_from_there(town):

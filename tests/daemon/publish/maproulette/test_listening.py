@@ -10,6 +10,7 @@ from datetime import timedelta
 
 import pytest
 from claims import building, house, missing, moved
+from fake_maproulette import Mapper
 from mapped_town import MappedTown
 
 from daemon.discrepancies.model import ClosedAs, State
@@ -109,7 +110,7 @@ def test_what_we_close_is_no_verdict_whatever_a_mapper_did_before(town):
     place.listen()
     place.close(skipped)
     place.close(fresh)
-    place.client.complete_task(place.task(by_status).id, Status.ALREADY_FIXED)
+    Mapper(place.fake.world, place.fake.owner).already_fixed(by_status)  # with the key's owner's hands
     anna.already_fixed(mapped)
     place.listen()
     place.a_day_later()
