@@ -108,6 +108,9 @@ def density(
             click.echo(f"{queued} tiles of the cells that lack most are queued")
         if out:
             _write_density(out, made, config.area.name, context_of(config).attributions)
+        if made.silent:
+            click.echo(f"{made.source} says nothing about {made.silent} of {len(made.cells)} cells"
+                       + (": does it cover the area?" if made.silent == len(made.cells) else ""))
         _show_worst(made)
         with db.transaction() as cursor:
             runs = ledger.history(cursor, "density", made.subject)
