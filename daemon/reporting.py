@@ -167,8 +167,8 @@ def completeness(
         if out:
             _write_completeness(out, made, config.area.name, context_of(config).attributions)
     if made.cells and np.isnan(made.share).all():
-        click.echo("of no cell was half looked at: `mapgap backfill` looks; where the area or its imagery is small, take "
-                   "smaller cells (--zoom)")
+        click.echo("of no cell was half looked at: `mapgap backfill` looks; where the area or its imagery is small, "
+                   "take smaller cells (--zoom)")
     _show_history(runs, ("share", "low", "high", "mapped"))
 
 
