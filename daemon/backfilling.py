@@ -54,6 +54,7 @@ def backfill(source: str | None, restart: bool, queue_only: bool, tell: bool, re
             return
         try:
             with hold_daemon_lock(db), Pipeline(config, db, stop) as pipeline:
+                pipeline.position()
                 sweep = _begin(pipeline.backfill, source, restart)
                 queued = pipeline.backfill.advance(_now())
                 more = f", {sweep.tiles} to be looked at in all" if sweep.tiles > queued else ""

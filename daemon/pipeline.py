@@ -46,6 +46,7 @@ from daemon.imagery import Imagery
 from daemon.imagery.offsets import note_offsets
 from daemon.osm import Delta, open_store, set_position
 from daemon.osm.selection import require_selection
+from daemon.osm.values import Position
 from daemon.pace import Pace
 from daemon.publish.channels import open_channels
 from daemon.publish.files import write_files
@@ -126,15 +127,23 @@ class Pipeline:
 
     def follow(self) -> bool:
         """Apply the change files that are there, `replication.catch_up` at most."""
-        with self.db.transaction() as cursor:
-            position = self.store.position(cursor)
-        if position is None:
-            raise NotBootstrapped("the OSM store is empty; run `mapgap bootstrap FILE.osm.pbf` first")
-        portion = self.feed.next(position)
+        portion = self.feed.next(self.position())
         applied, more = self._apply_portion(portion) if portion else (0, False)
         with self.db.transaction() as cursor:
             write_fact(cursor, "followed", {"applied": applied})
         return more and not self.stop.is_set()
+
+    def position(self) -> Position:
+        """Up to where the map is known.
+
+        Raises:
+            NotBootstrapped: it is not known at all: all that is seen would be missing on it.
+        """
+        with self.db.transaction() as cursor:
+            position = self.store.position(cursor)
+        if position is None:
+            raise NotBootstrapped("the OSM store is empty; run `mapgap bootstrap FILE.osm.pbf` first")
+        return position
 
     def _apply_portion(self, portion: Portion) -> tuple[int, bool]:
         """How many change files were applied, and whether there are more."""

@@ -30,8 +30,7 @@ from daemon.errors import MapgapError
 from daemon.pipeline import Applied, Pipeline
 from daemon.publish.export import Filter, read_discrepancies
 from daemon.replication import follow
-from daemon.road_scoring import RoadTruth
-from daemon.scoring import Counts, Found, Truth, read_truth_file
+from daemon.scoring import BuildingTruth, Counts, Found, RoadTruth, Truth
 from daemon.tiling.grid import Block, ground_sample_distance
 from detectors.datasets import read_source
 from detectors.registry import registry
@@ -113,16 +112,6 @@ class Report:
         }
 
 
-def read_truth(path: Path) -> Truth | RoadTruth:
-    """A truth file, of buildings or of roads.
-
-    Raises:
-        TruthInvalid: it cannot be read as one.
-    """
-    document = read_truth_file(path)
-    return (RoadTruth if "roads" in document else Truth).of(document, path)
-
-
 def replay_config(
     directory: Path, data_dir: Path, model: str, detector: str = "building", zoom: int | None = None
 ) -> Config:
@@ -187,7 +176,7 @@ def replay(
     pipeline: Pipeline,
     directory: Path,
     *,
-    truth: Truth | RoadTruth | None = None,
+    truth: Truth | None = None,
     tiles: frozenset[tuple[int, int]] | None = None,
     backfill: bool = True,
     on_minute: Callable[[Minute, int], None] = lambda minute, newest: None,
@@ -237,7 +226,7 @@ def replay(
 def replay_folds(
     directory: Path,
     folds: Sequence[Path],
-    truth: Truth,
+    truth: BuildingTruth,
     on_minute: Callable[[Minute, int], None] = lambda minute, newest: None,
 ) -> Report:
     """Replay with one model after another, each scored on the ground it has not seen, and add up what they scored.
@@ -265,7 +254,7 @@ def replay_folds(
     return first
 
 
-def unseen_tiles(truth: Truth | RoadTruth, model: str, data: Path) -> frozenset[tuple[int, int]]:
+def unseen_tiles(truth: Truth, model: str, data: Path) -> frozenset[tuple[int, int]]:
     """The truth's tiles that a model was not trained on.
 
     Args:
@@ -293,7 +282,7 @@ def _look(
     tiles: int,
     apply_s: float,
     applied: Applied | None,
-    truth: Truth | RoadTruth | None,
+    truth: Truth | None,
     scored_at: int,
     scored_tiles: frozenset[tuple[int, int]] | None,
 ) -> Minute:

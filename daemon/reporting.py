@@ -27,7 +27,7 @@ OUT = click.option(
     "--out", type=click.Path(path_type=Path, file_okay=False), help="Directory for GeoJSON, CSV and PNG."
 )
 ZOOM = click.option(
-    "--zoom", type=click.IntRange(5, 16), default=13, show_default=True,
+    "--zoom", type=click.IntRange(5, 18), default=13, show_default=True,
     help="Cells are the tiles of this zoom; 13: about 5 km at the equator.",
 )
 
@@ -108,6 +108,9 @@ def density(
             click.echo(f"{queued} tiles of the cells that lack most are queued")
         if out:
             _write_density(out, made, config.area.name, context_of(config).attributions)
+        if made.silent:
+            click.echo(f"{made.source} says nothing about {made.silent} of {len(made.cells)} cells"
+                       + (": does it cover the area?" if made.silent == len(made.cells) else ""))
         _show_worst(made)
         with db.transaction() as cursor:
             runs = ledger.history(cursor, "density", made.subject)
@@ -132,6 +135,8 @@ def completeness(
     wrong and overlooks: by its model's card, and by people's verdicts so far. Cells that were not looked at are left
     open; `mapgap backfill` looks at them.
     """
+    import numpy as np
+
     from daemon.exporting import context_of
     from daemon.reports import completeness as room
     from daemon.reports import ledger
@@ -161,6 +166,9 @@ def completeness(
             runs = ledger.history(cursor, "completeness", made.subject)
         if out:
             _write_completeness(out, made, config.area.name, context_of(config).attributions)
+    if made.cells and np.isnan(made.share).all():
+        click.echo("of no cell was half looked at: `mapgap backfill` looks; where the area or its imagery is small, "
+                   "take smaller cells (--zoom)")
     _show_history(runs, ("share", "low", "high", "mapped"))
 
 

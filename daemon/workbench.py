@@ -98,23 +98,23 @@ def replay(
     Bootstraps, looks at everything once, then applies one change file after another. With --truth it prints precision,
     recall and F1 for each kind, after every change file and at the end. Nothing is published.
     """
-    from daemon.replay import read_truth, replay_folds, replay_pipeline, unseen_tiles
     from daemon.replay import replay as live
-    from daemon.scoring import Truth
+    from daemon.replay import replay_folds, replay_pipeline, unseen_tiles
+    from daemon.scoring import BuildingTruth, Truth
     from detectors.registry import registry
 
     set_up_log(Log(level="info" if verbose else "warning"))
     if detector not in registry().plugins:
         raise click.BadParameter(f"{detector!r}: there are {', '.join(registry().plugins)}", param_hint="--detector")
     model = model or registry().plugins[detector].model
-    truth = read_truth(truth_path) if truth_path else None
+    truth = Truth.load(truth_path) if truth_path else None
     if unseen:
         if truth is None:
             raise click.UsageError("--unseen scores a part of what --truth knows: name it")
         tiles = unseen_tiles(truth, model, unseen)
     if folds:
         bundles = sorted(path.parent for path in folds.glob("fold[0-9]*/card.json"))
-        if not isinstance(truth, Truth) or not bundles:
+        if not isinstance(truth, BuildingTruth) or not bundles:
             raise click.UsageError(
                 "--folds needs the --truth of buildings, and bundles fold0, fold1, ... in its directory; for roads "
                 "there is --unseen"

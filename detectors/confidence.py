@@ -1,8 +1,9 @@
 """How likely a mapper would agree with a claim: logistic regressions on what the detector measured.
 
-Those of buildings were fitted by `detectors.training.calibration` on towns whose map was spoilt at random (buildings
-left out, pushed 3 to 6 m, invented), seen through networks that had not been trained on the ground they looked at. So a
-confidence of 0.8 means that four of five such claims were right there; other ground may be kinder or harsher.
+Those of buildings were fitted by `detectors.training.building_calibration` on towns whose map was spoilt at random
+(buildings left out, pushed 3 to 6 m, invented), seen through networks that had not been trained on the ground they
+looked at. So a confidence of 0.8 means that four of five such claims were right there; other ground may be kinder or
+harsher.
 """
 
 from __future__ import annotations

@@ -15,7 +15,14 @@ from shapely.geometry.base import BaseGeometry
 from detectors.base import Frame, OsmFeature
 from detectors.conflation import Lines
 from detectors.road_placing import MappedRoad
-from detectors.road_tags import is_cover, is_way, is_wooded, may_be_judged, road_width
+from detectors.road_tags import (
+    is_cover,
+    is_roof,
+    is_way,
+    is_wooded,
+    may_be_judged,
+    road_width,
+)
 
 #: A road may be seen so far beside its mapped edge and still be the same, metres: errors of drawing and of imagery.
 BESIDE_M = 7.0
@@ -36,12 +43,14 @@ class RoadMap:
         others: lines that explain what is seen: railways, rivers, planned and deleted roads; with half their widths.
         areas: polygons that explain what is seen: car parks, water.
         woods: polygons under trees.
+        roofs: polygons of buildings.
     """
 
     roads: Sequence[MappedRoad]
     others: Sequence[tuple[BaseGeometry, float]]
     areas: Sequence[BaseGeometry]
     woods: Sequence[BaseGeometry]
+    roofs: Sequence[BaseGeometry]
 
     def moved(self, shift: tuple[float, float]) -> RoadMap:
         """All of it, (east, north) metres away."""
@@ -50,7 +59,14 @@ class RoadMap:
             [(translate(line, *shift), half) for line, half in self.others],
             [translate(area, *shift) for area in self.areas],
             [translate(area, *shift) for area in self.woods],
+            [translate(area, *shift) for area in self.roofs],
         )
+
+    def roofed_share(self, line: BaseGeometry) -> float:
+        """Share of a line's length that lies on buildings."""
+        tree = shapely.STRtree(self.roofs)
+        under = [self.roofs[i] for i in tree.query(line, "intersects")]
+        return line.intersection(shapely.union_all(under)).length / line.length if under and line.length else 0.0
 
 
 class Explained:
@@ -90,6 +106,7 @@ def read_map(
     others: list[tuple[BaseGeometry, float]] = []
     areas: list[BaseGeometry] = []
     woods: list[BaseGeometry] = []
+    roofs: list[BaseGeometry] = []
     stale = [feature for feature in removed if not is_older(feature.timestamp.date())]
     for feature, is_there in [*((f, True) for f in features), *((f, False) for f in stale)]:
         for part in shapely.get_parts(frame.to_local(feature.geometry)):
@@ -99,6 +116,8 @@ def read_map(
                     woods.append(area)
                 if is_cover(feature.tags):
                     areas.append(area)
+                if is_there and is_roof(feature.tags):
+                    roofs.append(area)
             elif isinstance(part, LineString) and part.length > 0:
                 if not is_cover(feature.tags):
                     continue
@@ -108,7 +127,7 @@ def read_map(
                     continue
                 judged = may_be_judged(feature.tags) and is_older(feature.timestamp.date())
                 roads += [MappedRoad(feature, line, width, judged) for line in _cut(part, within)]
-    return RoadMap(roads, others, areas, woods)
+    return RoadMap(roads, others, areas, woods, roofs)
 
 
 def _cut(line: LineString, within: Polygon | None) -> list[LineString]:

@@ -6,6 +6,7 @@ What looks like a road and is none is dealt with here as well:
 * *car parks, yards*: what is wider than `WIDEST_M` is an area, and a small ring runs around an island of one; those
   that are mapped explain what is seen on them (`detectors.road_tags.LOOKALIKES`);
 * *railways, rivers, dykes*: explained by what is mapped along them;
+* *rows of roofs*: what lies on mapped buildings for a third of its length (`detectors.road.MOST_ROOFED`);
 * *field edges, tracks in a forest, anything by itself*: what is not connected to a known road, or to the rim of what
   can be seen, must be longer (`ALONE_M`) and surer (`ALONE_SEEN`).
 """

@@ -53,6 +53,8 @@ LOOKALIKES: Mapping[str, frozenset[str] | None] = {
     "man_made": frozenset({"pier", "breakwater", "dyke", "embankment", "pipeline", "cutline"}),
     "power": frozenset({"plant", "substation"}),
 }
+#: Roofs, which have the colours of roads and hide what is below them.
+ROOFS = "building"
 #: Ground under trees, where a road may be and not be seen.
 WOODED: Mapping[str, frozenset[str]] = {
     "natural": frozenset({"wood", "tree_row"}), "landuse": frozenset({"forest", "orchard"}),
@@ -108,17 +110,23 @@ def is_wooded(tags: Mapping[str, str]) -> bool:
     return _is_among(WOODED, tags)
 
 
+def is_roof(tags: Mapping[str, str]) -> bool:
+    """Whether a building stands there."""
+    return tags.get(ROOFS, "no") not in NOT_HIDDEN
+
+
 def is_selected(tags: Mapping[str, str]) -> bool:
     """Whether the object is a road, or explains why one is seen or not."""
-    return is_cover(tags) or is_wooded(tags)
+    return is_cover(tags) or is_wooded(tags) or is_roof(tags)
 
 
 def relevant_tags(tags: Mapping[str, str]) -> dict[str, str]:
     """The tags that matter to a look at the object; a name or a surface does not."""
-    return {
+    read = {
         key: value for key, value in tags.items()
         if key in READ or _is_among(LOOKALIKES, {key: value}) or _is_among(WOODED, {key: value})
     }
+    return read | ({ROOFS: "yes"} if is_roof(tags) else {})
 
 
 def _has_lifecycle(tags: Mapping[str, str]) -> bool:
@@ -134,7 +142,7 @@ def _is_among(table: Mapping[str, frozenset[str] | None], tags: Mapping[str, str
 def _selection() -> str:
     """A digest of all that `is_selected` decides by."""
     tables = [{key: values and sorted(values) for key, values in table.items()} for table in (LOOKALIKES, WOODED)]
-    rules = json.dumps(["highway", LIFECYCLE, sorted(NOT_HIDDEN), tables], sort_keys=True)
+    rules = json.dumps(["highway", ROOFS, LIFECYCLE, sorted(NOT_HIDDEN), tables], sort_keys=True)
     return hashlib.sha256(rules.encode()).hexdigest()[:12]
 
 

@@ -102,7 +102,10 @@ class Witness:
         if not known.any():
             return np.nan
         total = float((values[known] * share[known]).sum())
-        return total if measure == "sum" else total / float(share[known].sum())
+        if measure == "sum":
+            return total
+        # No mean lies beyond what it is made of: else rounding would tell areas apart on ground that is all alike.
+        return float(np.clip(total / float(share[known].sum()), values[known].min(), values[known].max()))
 
     def _to_raster(self, area: BaseGeometry) -> BaseGeometry:
         if self._file.crs.to_epsg() == 4326:

@@ -64,11 +64,11 @@ def decoder(coding: str, max_bytes: int) -> Callable[[bytes], bytes]:
     return decode
 
 
-def drain(response: requests.Response) -> None:
+def drain(response: requests.Response) -> bytes:
     declared = response.headers.get("Content-Length", "")
     if declared.isdigit() and int(declared[:20]) <= WORTH_DRAINING:
-        for _ in pieces(response, WORTH_DRAINING):
-            pass
+        return b"".join(pieces(response, WORTH_DRAINING))
+    return b""
 
 
 @contextmanager

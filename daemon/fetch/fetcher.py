@@ -41,17 +41,19 @@ class FetchError(MapgapError):
         transient: the same request may succeed later.
         retry_after: seconds after which to ask again, where the server said so or is being left alone.
         url: where the last request went, after redirects, as `shown`; "" where none went out.
+        said: what a server wrote with its refusal, undecoded; empty where that was nothing, or too much.
     """
 
     def __init__(
         self, message: str, status: int | None = None, transient: bool = False, retry_after: float | None = None,
-        url: str = "",
+        url: str = "", said: bytes = b"",
     ):
         super().__init__(message)
         self.status = status
         self.transient = transient
         self.retry_after = retry_after
         self.url = url
+        self.said = said
 
 
 @dataclass(frozen=True, slots=True)
@@ -242,7 +244,7 @@ class Fetcher:
         if last.transient and not self._stop.is_set():
             server.failed()
             tries = f" (tried {attempt + 1} times)" if attempt else ""
-            raise FetchError(f"{last}{tries}", last.status, True, last.retry_after, last.url) from None
+            raise FetchError(f"{last}{tries}", last.status, True, last.retry_after, last.url, last.said) from None
         raise last
 
     def _follow(
@@ -298,8 +300,7 @@ class Fetcher:
                     status = response.status_code
                     unchanged = status == 304 and any(name.lower().startswith("if-") for name in headers)
                     if not (any_status or 200 <= status < 300 or unchanged or status in REDIRECTS):
-                        drain(response)
-                        raise self._error(url, response, server)
+                        raise self._error(url, response, server, said=drain(response))
                     yield response
                     if status in REDIRECTS and not any_status:
                         drain(response)
@@ -329,7 +330,8 @@ class Fetcher:
         )
 
     def _error(
-        self, url: str, response: requests.Response, server: Server, transient: bool | None = None
+        self, url: str, response: requests.Response, server: Server, transient: bool | None = None,
+        said: bytes = b"",
     ) -> FetchError:
         status = response.status_code
         if transient is None:
@@ -341,7 +343,8 @@ class Fetcher:
         later = f"; the server asks to come back in {wait:.0f} s" if wait else ""
         if not transient:
             server.succeeded()  # it is well, it only has nothing for us
-        return FetchError(f"{shown(url)}: HTTP {status} {reason}".rstrip() + later, status, transient, wait, shown(url))
+        message = f"{shown(url)}: HTTP {status} {reason}".rstrip() + later
+        return FetchError(message, status, transient, wait, shown(url), said)
 
     def _server(self, url: str) -> Server:
         name = _origin(url)

@@ -8,7 +8,8 @@ from daemon.config import Imagery
 from daemon.errors import ImageInvalid, ImageryUnavailable
 from daemon.imagery.decode import mask_nodata
 from daemon.imagery.layout import Layout
-from daemon.imagery.raster import Raster, RasterFile
+from daemon.imagery.raster import Raster
+from daemon.imagery.raster_file import RasterFile
 from daemon.imagery.source import Content, Here, TileImage
 from daemon.imagery.wms import crs_of
 from daemon.tiling.grid import Tile

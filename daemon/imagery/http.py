@@ -66,7 +66,7 @@ class HttpTiles:
         return f"{shown(self.address.text)}: {self.address.problem}" if self.address.problem else None
 
     def read(self, tile: Tile) -> TileFile | None:
-        """As `TileFiles.read`: none is 404, 410, 204, an empty answer, and one with `no_tile_header`."""
+        """As `TileFiles.read`: none is 404, 410, 204, an empty answer, one with `no_tile_header`, a TileOutOfRange."""
         url = self.address.fill(tile)
         if url is None:
             return None
@@ -108,7 +108,7 @@ class HttpTiles:
                 self._key.fill(url), max_bytes=self._max_bytes, headers=asks, foreign=self.address.foreign
             )
         except FetchError as error:
-            if error.status in NO_IMAGERY:
+            if error.status in NO_IMAGERY or _is_beyond(error.said, shown(url)):
                 return self._keep(key, _pack({}, b""), NO_IMAGERY_LIFE)
             said = self._key.hide(str(error))
             if old and error.transient:
@@ -120,7 +120,8 @@ class HttpTiles:
         if answer.status == 304:
             return self._keep(key, kept or b"")
         name, value = self._no_tile
-        if not answer.content or (name and answer.headers.get(name, "").strip() == value):
+        no_tile = name and answer.headers.get(name, "").strip() == value
+        if not answer.content or no_tile or _is_beyond(answer.content, shown(url)):
             return self._keep(key, _pack({}, b""), NO_IMAGERY_LIFE)
         self._require_image(answer.content, shown(url))
         head = {
@@ -161,6 +162,11 @@ class HttpTiles:
             self._recent.move_to_end(url)
             while len(self._recent) > RECENT:
                 self._recent.popitem(last=False)
+
+
+def _is_beyond(content: bytes, origin: str) -> bool:
+    """Whether a WMTS says that a tile lies beyond what it has, which it does with status 400 (OGC 07-057r7, 8.3.4)."""
+    return b"TileOutOfRange" in content and service_error(content, origin) is not None
 
 
 def _pack(tokens: dict[str, str], data: bytes) -> bytes:

@@ -25,6 +25,8 @@ from daemon.sections.ground import PERMISSIONS
 KINDS = {"tms": "xyz", "bing": "xyz", "wms": "wms", "wms_endpoint": "wms", "wmts": "wmts"}
 #: Words of permission_osm that allow use.
 ALLOWED = ("explicit", "implicit")
+#: Categories of entries that are drawn, most of them from OSM itself: no witness of the ground.
+DRAWN = ("map", "osmbasedmap", "historicmap", "qa", "elevation")
 _QUADKEY = re.compile(r"\{(?:q|quadkey|u)\}")
 
 
@@ -89,8 +91,9 @@ def read_entry(settings: Imagery, max_bytes: int) -> Entry:
         raise ImageInvalid(f"{origin}: its tiles' address is told by a metadata service only; write a source of kind "
                            "xyz with {quadkey} and {apikey} in the url, and no_tile_header = "
                            '"X-VE-Tile-Info: no-tile"')
-    if said.get("overlay"):
-        raise ImageInvalid(f"{origin}: an overlay, no imagery")
+    if said.get("overlay") or said.get("category") in DRAWN:
+        what = "an overlay" if said.get("overlay") else f"of category {said['category']!r}"
+        raise ImageInvalid(f"{origin}: {what}, no imagery")
     values: dict[str, Any] = {"kind": kind, "url": url.replace("{ty}", "{-y}")}
     values |= _zooms(said, settings) | _permission(said, settings, origin)
     if settings.acquired is None:
@@ -99,6 +102,8 @@ def read_entry(settings: Imagery, max_bytes: int) -> Entry:
         values["tile_size"] = said["tile_size"]
     if kind == "wms" and not settings.crs and "{proj}" in url:
         values["crs"] = _system(said, origin)
+    if not settings.layer and (layers := _default_layers(said)):
+        values["layer"] = layers
     header = said.get("no_tile_header")
     if isinstance(header, dict) and header and not settings.no_tile_header:
         name, value = next(iter(header.items()))
@@ -152,6 +157,13 @@ def _permission(said: dict[str, Any], settings: Imagery, origin: str) -> dict[st
 
 def _text(value: Any) -> str:
     return value.strip() if isinstance(value, str) else ""
+
+
+def _default_layers(said: dict[str, Any]) -> str:
+    """The layers that an entry of a whole service names, with commas between."""
+    layers = said.get("default_layers")
+    told = [one.get("layer") for one in layers if isinstance(one, dict)] if isinstance(layers, list) else []
+    return ",".join(one["name"] for one in told if isinstance(one, dict) and isinstance(one.get("name"), str))
 
 
 def _zooms(said: dict[str, Any], settings: Imagery) -> dict[str, int]:

@@ -10,8 +10,8 @@ from daemon.imagery.documents import is_url
 
 #: By how a path ends.
 ENDINGS = {
-    ".tif": "geotiff", ".tiff": "geotiff", ".vrt": "vrt", ".mbtiles": "mbtiles", "/wms": "wms", "/wmts": "wmts",
-    "wmtscapabilities.xml": "wmts",
+    ".tif": "geotiff", ".tiff": "geotiff", ".jp2": "geotiff", ".vrt": "vrt", ".mbtiles": "mbtiles", "/wms": "wms",
+    "/wmts": "wmts", "wmtscapabilities.xml": "wmts",
 }
 #: How much of a JSON file is read to tell a STAC document from an imagery index.
 BEGINNING = 1024 * 1024

@@ -93,7 +93,9 @@ class MbtilesFile:
         if self.problem:
             return [self.problem]
         with self._asking(TILE_PATIENCE) as connection:
-            found = connection.execute("SELECT value FROM metadata WHERE name = 'format'").fetchone()
+            # Some writers leave the table out; the images themselves say what they are.
+            told = connection.execute("SELECT 1 FROM sqlite_master WHERE name = 'metadata'").fetchone()
+            found = told and connection.execute("SELECT value FROM metadata WHERE name = 'format'").fetchone()
         kind = str(found[0]).lower() if found else ""
         if kind and kind not in FORMATS:
             return [f"{self._path}: its tiles are {shorten(kind)!r}, no pictures; {', '.join(FORMATS)} are read"]

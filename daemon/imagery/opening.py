@@ -22,7 +22,7 @@ from daemon.imagery.index import Entry
 from daemon.imagery.key import Key
 from daemon.imagery.mbtiles import MbtilesFile
 from daemon.imagery.postgis import PostgisSource
-from daemon.imagery.raster import LocalTiff, RasterFile
+from daemon.imagery.raster_file import LocalPicture, RasterFile
 from daemon.imagery.remote import RemoteTiff
 from daemon.imagery.source import ImagerySource, TileImage
 from daemon.imagery.stac import StacSource
@@ -131,7 +131,7 @@ class _Opening:
     def _tiff(self, place: str, foreign: bool) -> RasterFile:
         if is_url(place):
             return RemoteTiff(place, self._asker, self._cache, self._key, foreign)
-        return LocalTiff(local_path(place))
+        return LocalPicture(local_path(place))
 
     def _http(self, address: Address) -> HttpTiles:
         settings = self._settings

@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import date
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import psycopg2
@@ -35,6 +35,7 @@ from daemon.imagery.layout import Layout
 from daemon.imagery.raster import ENLARGE_MOST
 from daemon.imagery.source import Content, Here, TileImage, oldest, resolution_at
 from daemon.imagery.warp import MERCATOR, to_tile
+from daemon.imagery.wms import crs_of
 from daemon.tiling.grid import TILE_PX, Block, Tile
 from detectors.training.geoiter.raster_wkb import Raster, RasterInvalid, read_raster
 
@@ -66,13 +67,27 @@ class _Table:
 
 @dataclass(frozen=True, slots=True)
 class _About:
-    """Attributes: tables: the finest last; resolution: mercator metres of its pixels; bands: of a sample."""
+    """What a sample of each coordinate system tells.
+
+    Attributes:
+        tables: the finest last.
+        systems: the coordinate systems of the rasters, by SRID.
+        resolution: mercator metres of the finest pixels.
+        bands: the fewest.
+    """
 
     tables: tuple[_Table, ...]
-    crs: CRS
-    srid: int
+    systems: dict[int, CRS]
     resolution: float
     bands: int
+
+
+class _Found(NamedTuple):
+    """A raster, its day, and the coordinate system that it lies in."""
+
+    raster: Raster
+    day: date | None
+    srid: int
 
 
 class PostgisSource:
@@ -103,7 +118,8 @@ class PostgisSource:
         if not self._offers(tile.z):
             return None
         rasters = self._rasters(tile)
-        image = _mosaic(rasters, tile, self._about.crs, self.layout, self._origin, self.acquired) if rasters else None
+        systems = self._about.systems
+        image = _mosaic(rasters, tile, systems, self.layout, self._origin, self.acquired) if rasters else None
         if image is None:
             return None
         image = mask_nodata(image, self._settings.nodata, self._settings.mask_blank)
@@ -120,7 +136,7 @@ class PostgisSource:
     def coverage(self, zoom: int, since: float | None = None) -> set[Tile] | None:
         if not self._offers(zoom):
             return set()
-        rows = self._ask("raster_hulls", self._finest, {"rows": MOST_HULLS + 1})
+        rows = self._ask("raster_hulls", self._finest, {"rows": MOST_HULLS + 1, "told": self._told})
         covered: set[Tile] = set()
         if len(rows) > MOST_HULLS:
             return None
@@ -157,20 +173,28 @@ class PostgisSource:
         if self._known is None:
             names = {"schema": self._finest.schema, "table": self._finest.name, "column": self._finest.column}
             overviews = [_Table(*row) for row in self._ask("raster_overviews", None, names)]
-            rows = self._ask("raster_sample", self._finest, {})
+            rows = self._ask("raster_sample", self._finest, {"told": self._told, "rows": MOST_HULLS})
             if not rows:
                 raise ImageInvalid(f"{self._origin}: holds no raster; load some, e.g. raster2pgsql -I -C -t 256x256")
-            text, width, height, bands, hull, srid = rows[0]
-            try:
-                crs = CRS.from_wkt(text or "")
-            except CRSError:
-                raise ImageInvalid(f"{self._origin}: its rasters do not say where they lie (SRID {srid}); set it, e.g. "
-                                   "raster2pgsql -s 32645") from None
-            resolution = _resolution(crs, width, height, shapely.from_wkb(bytes(hull)).centroid)
-            self._known = _About((*overviews, self._finest), crs, srid, resolution, bands)
+            systems: dict[int, CRS] = {}
+            finest = []
+            for srid, text, width, height, _, hull in rows:
+                try:
+                    systems[srid] = CRS.from_wkt(text or "")
+                except CRSError:
+                    raise ImageInvalid(f"{self._origin}: its rasters do not say where they lie (SRID {srid}); set crs, "
+                                       "or load them with it, e.g. raster2pgsql -s 32645") from None
+                finest.append(_resolution(systems[srid], width, height, shapely.from_wkb(bytes(hull)).centroid))
+            fewest = min(bands for *_, bands, _ in rows)
+            self._known = _About((*overviews, self._finest), systems, min(finest), fewest)
         return self._known
 
-    def _rasters(self, tile: Tile) -> list[tuple[Raster, date | None]]:
+    @property
+    def _told(self) -> int | None:
+        """The SRID of rasters that have none, as configured."""
+        return crs_of(self._settings.crs).to_epsg() if self._settings.crs else None
+
+    def _rasters(self, tile: Tile) -> list[_Found]:
         """What lies under a tile, the newest first."""
         about, pixel = self._about, resolution_at(tile.z)
         table = next((one for one in about.tables if about.resolution * one.factor <= 1.01 * pixel), self._finest)
@@ -180,18 +204,18 @@ class PostgisSource:
         minx, miny, maxx, maxy = Block(tile.z, tile.x, tile.y, 1).mercator()
         rim = RIM_PX * max(pixel, about.resolution * table.factor)
         rows = self._ask("raster_tiles", table, {
-            "minx": minx - rim, "miny": miny - rim, "maxx": maxx + rim, "maxy": maxy + rim, "srid": about.srid,
-            "most": MOST_PIXELS, "rows": MOST_RASTERS + 1,
+            "minx": minx - rim, "miny": miny - rim, "maxx": maxx + rim, "maxy": maxy + rim,
+            "srids": list(about.systems), "told": self._told, "most": MOST_PIXELS, "rows": MOST_RASTERS + 1,
         })
         if len(rows) > MOST_RASTERS:
             raise ImageInvalid(f"{self._origin}: more than {MOST_RASTERS} rasters under tile {tile}; make overviews")
         found = []
-        for data, day, width, height in rows:
+        for data, day, srid, width, height in rows:
             if data is None:
                 raise ImageInvalid(f"{self._origin}: a raster of {width} x {height} px; load it in parts, e.g. "
                                    "raster2pgsql -t 256x256")
             try:
-                found.append((read_raster(data), oldest_day(day)))
+                found.append(_Found(read_raster(data), oldest_day(day), srid))
             except RasterInvalid as error:
                 raise ImageInvalid(f"{self._origin}: {error}") from None
         return found
@@ -239,7 +263,7 @@ def _resolution(crs: CRS, width: float, height: float, middle: shapely.Point) ->
 
 
 def _mosaic(
-    rasters: Sequence[tuple[Raster, date | None]], tile: Tile, crs: CRS, layout: Layout, origin: str,
+    rasters: Sequence[_Found], tile: Tile, systems: Mapping[int, CRS], layout: Layout, origin: str,
     otherwise: date | None,
 ) -> TileImage | None:
     """The tile that rasters make, the first on top; its day is the oldest of those that give a pixel."""
@@ -247,10 +271,10 @@ def _mosaic(
     days: set[date | None] = set()
     waiting = list(rasters)
     while waiting:  # those on one grid and of one day together
-        first, day = waiting[0]
-        group = [raster for raster, other in waiting if other == day and _on_grid(raster, first)]
-        waiting = [pair for pair in waiting if not any(pair[0] is raster for raster in group)]
-        image = to_tile(*_paste(group, layout, origin), crs, tile, TILE_PX)
+        first, day, srid = waiting[0]
+        group = [found.raster for found in waiting if found.day == day and _on_grid(found.raster, first)]
+        waiting = [found for found in waiting if not any(found.raster is raster for raster in group)]
+        image = to_tile(*_paste(group, layout, origin), systems[srid], tile, TILE_PX)
         gives = image.valid if valid is None else image.valid & ~valid
         if not gives.any():
             continue

@@ -21,7 +21,7 @@ from daemon.errors import ImageInvalid, ImageryUnavailable
 from daemon.fetch import Fetched, Fetcher, FetchError, shown
 from daemon.imagery.cache import Cache
 from daemon.imagery.key import Key
-from daemon.imagery.raster import Done
+from daemon.imagery.raster_file import Done
 from daemon.imagery.source import Content
 
 #: Bytes of a block: what is asked for at once, and kept.

@@ -1,4 +1,5 @@
 """Imagery that a STAC document lists: an Item, an ItemCollection, or a Collection or Catalog with links to Items.
+An API gives items page by page: its pages are followed.
 
 Each item has its own day, place and file. Where several cover a place, the newest is taken and the others fill what it
 lacks. Formats: STAC 1.0 and 1.1 (Item, Collection, Catalog), RFC 7946.
@@ -9,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import logging
 import threading
-from collections import OrderedDict
+from collections import OrderedDict, deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import date
@@ -31,19 +32,19 @@ from daemon.imagery.documents import Document, Documents, is_url
 from daemon.imagery.footprint import tiles_touching, touches
 from daemon.imagery.layout import Layout
 from daemon.imagery.ranking import rank
-from daemon.imagery.raster import ENLARGE_MOST, Raster, RasterFile
+from daemon.imagery.raster import ENLARGE_MOST, Raster
+from daemon.imagery.raster_file import RasterFile
 from daemon.imagery.source import Content, Here, TileImage, oldest, resolution_at
+from daemon.imagery.wms import crs_of
 from daemon.tiling.grid import Tile
 
 log = logging.getLogger(__name__)
 
 #: Items and documents that are read at most, and files that stay open.
 MOST_ITEMS, MOST_DOCUMENTS, MOST_OPEN = 20_000, 2_000, 16
-#: Links within links.
-DEEPEST = 8
 #: An asset of such a type is a raster that is read; in an item without types, the name's ending tells.
-TYPES = ("image/tiff", "image/geotiff", "image/vnd.stac.geotiff")
-ENDINGS = (".tif", ".tiff")
+TYPES = ("image/tiff", "image/geotiff", "image/vnd.stac.geotiff", "image/jp2")
+ENDINGS = (".tif", ".tiff", ".jp2")
 #: Which asset is the picture, where several could be: by key, then by role.
 VISUAL = ("visual", "image", "data", "ortho", "orthophoto")
 
@@ -198,7 +199,8 @@ class StacSource:
     def _raster(self, file: str, foreign: bool) -> Raster:
         with self._lock:
             if file not in self._rasters:
-                self._rasters[file] = Raster(self._open_file(file, foreign))
+                system = crs_of(self._settings.crs) if self._settings.crs else None
+                self._rasters[file] = Raster(self._open_file(file, foreign), system)
                 while len(self._rasters) > MOST_OPEN:
                     self._rasters.popitem(last=False)[1].close()
             self._rasters.move_to_end(file)
@@ -225,10 +227,12 @@ class Reading:
         self.items: list[Item] = []
         self.licences: set[str] = set()
         self._digest = hashlib.sha256()
-        self._count = 0
         self._without: list[str] = []
         self.origin = place
-        self._follow(place, False, 0)
+        self._waiting = deque([(place, False)])
+        self._known = {place}
+        while self._waiting:
+            self._follow(*self._waiting.popleft())
         if self._without:
             log.info("%s: %d items without an asset that is read, e.g. %s", self.origin, len(self._without),
                      self._without[0])
@@ -237,13 +241,12 @@ class Reading:
     def digest(self) -> str:
         return self._digest.hexdigest()
 
-    def _follow(self, place: str, foreign: bool, depth: int) -> None:
-        self._count += 1
-        if depth > DEEPEST or self._count > MOST_DOCUMENTS:
-            raise ImageInvalid(f"{self.origin}: more than {MOST_DOCUMENTS} documents or {DEEPEST} levels of links; "
-                               "name a part of it")
+    def _follow(self, place: str, foreign: bool) -> None:
+        """Read one document, and note what it leads to."""
+        if len(self._known) > MOST_DOCUMENTS:
+            raise ImageInvalid(f"{self.origin}: more than {MOST_DOCUMENTS} documents; name a part of it")
         document = self._documents.read(place, foreign)
-        if not depth:
+        if len(self._known) == 1:
             self.origin = document.origin
         self._digest.update(document.data)
         tree = parse_json(document.data, document.origin)
@@ -253,13 +256,24 @@ class Reading:
         elif kind == "FeatureCollection":
             for feature in _dicts(tree.get("features")):
                 self._add(feature, document)
+            self._note_links(tree, document, ("next",))  # an API gives its items page by page
         elif kind in ("Collection", "Catalog"):
             self.licences.add(_text(tree.get("license")))
-            for link in _dicts(tree.get("links")):
-                if link.get("rel") in ("item", "child") and isinstance(link.get("href"), str):
-                    self._follow(document.resolve(link["href"], self._root), document.foreign, depth + 1)
+            if not self._note_links(tree, document, ("item", "child")):
+                self._note_links(tree, document, ("items",))
         else:
             raise ImageInvalid(f"{document.origin}: no STAC item, collection or catalogue, but type {kind!r}")
+
+    def _note_links(self, tree: dict[str, Any], document: Document, kinds: tuple[str, ...]) -> bool:
+        """Note what the links of these kinds lead to; whether there are any."""
+        links = [link for link in _dicts(tree.get("links")) if link.get("rel") in kinds
+                 and isinstance(link.get("href"), str) and link.get("method", "GET") == "GET"]
+        for link in links:
+            place = document.resolve(link["href"], self._root)
+            if place not in self._known:
+                self._known.add(place)
+                self._waiting.append((place, document.foreign))
+        return bool(links)
 
     def _add(self, feature: dict[str, Any], document: Document) -> None:
         name = shorten(_text(feature.get("id")) or "without an id")

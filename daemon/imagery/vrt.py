@@ -1,8 +1,8 @@
 """A VRT: XML that puts rasters of this machine together to one.
 
 To GDAL a VRT may name any file and any URL, run Python, and take what a source says of itself for the driver to open
-it with. Here it may name GeoTIFF, JPEG and PNG files at or below its own directory, by path or through further VRTs,
-and say where they go; anything else is refused. GDAL gets what was checked, not the file.
+it with. Here it may name GeoTIFF, JPEG 2000, JPEG and PNG files at or below its own directory, by path or through
+further VRTs, and say where they go; anything else is refused. GDAL gets what was checked, not the file.
 
 Format: GDAL's "VRT -- GDAL Virtual Format".
 """
@@ -18,7 +18,7 @@ import rasterio
 
 from daemon.errors import ImageInvalid, ImageryUnavailable
 from daemon.imagery.document import parse_xml, shorten
-from daemon.imagery.raster import LocalRaster, content_of
+from daemon.imagery.raster_file import LocalRaster, content_of, driver_of
 from daemon.imagery.source import Content
 
 #: What a mosaic is made of.
@@ -31,8 +31,6 @@ ELEMENTS = frozenset({
     "DstMax", "ColorTableComponent", "UseMaskBand", "BlockXSize", "BlockYSize", "Histograms", "HistItem", "HistMin",
     "HistMax", "BucketCount", "IncludeOutOfRange", "Approximate", "HistCounts",
 })
-#: How files begin that may be named; GDAL tells drivers by the same bytes.
-BEGINNINGS = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+", b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n")
 #: VRTs within VRTs, sources in all of them, and bytes of the XML of one.
 DEEPEST, MOST_SOURCES, MOST_BYTES = 4, 100_000, 64 * 1024**2
 
@@ -110,14 +108,13 @@ class Vrt(LocalRaster):
             ImageInvalid: it is neither.
         """
         try:
-            with target.open("rb") as file:
-                beginning = file.read(16)
-        except OSError as error:
-            raise ImageInvalid(f"{path}: names {target}: {(error.strerror or 'cannot be read').lower()}") from None
-        if beginning.startswith(BEGINNINGS):
+            driver = driver_of(target)
+        except ImageInvalid as error:
+            raise ImageInvalid(f"{path}: names {error}") from None
+        if driver is not None:
             return ""
         if target.suffix.lower() != ".vrt":
-            raise ImageInvalid(f"{path}: names {target}, which is neither GeoTIFF, JPEG, PNG nor VRT")
+            raise ImageInvalid(f"{path}: names {target}, which is neither GeoTIFF, JPEG 2000, JPEG, PNG nor VRT")
         if depth >= DEEPEST:
             raise ImageInvalid(f"{path}: more than {DEEPEST} VRTs within each other")
         return self._checked(target, depth + 1)

@@ -31,8 +31,9 @@ from daemon.tiling.grid import HALF_WORLD_M, Tile
 
 #: Metres of a pixel at scale 1 (OGC 07-057r7, 6.1).
 PIXEL_AT_SCALE_1_M = 0.00028
-#: How far a matrix may be off the grid, in its own pixels.
-OFF_GRID_PX = 0.5
+#: How far a matrix may be off the grid, in its own pixels, and by what share its scale may differ: servers round their
+#: denominators, and no grid but this one is so near.
+OFF_GRID_PX, OFF_SCALE = 0.5, 1e-5
 _MERCATOR = re.compile(r"(?:3857|900913|102100|102113|3785)$")
 
 
@@ -203,10 +204,9 @@ def _place(matrix: Matrix, limits: Limits | None) -> tuple[int, _Level] | None:
         return None
     side = 2 * HALF_WORLD_M / (1 << level)
     column, row = (matrix.corner[0] + HALF_WORLD_M) / side, (HALF_WORLD_M - matrix.corner[1]) / side
-    width, height = matrix.size
-    grown = abs(2.0 ** (zoom - level) - 1) * max(width, height)  # what the last tile is off by, in tiles
-    off = max(abs(column - round(column)), abs(row - round(row)), grown) * matrix.tile[0]
-    if off > OFF_GRID_PX:
+    off = max(abs(column - round(column)), abs(row - round(row))) * matrix.tile[0]
+    if off > OFF_GRID_PX or abs(2.0 ** (zoom - level) - 1) > OFF_SCALE:
         return None
+    width, height = matrix.size
     whole = Limits((0, height - 1), (0, width - 1))
     return level, _Level(matrix.name, round(column), round(row), limits or whole)

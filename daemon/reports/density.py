@@ -48,6 +48,11 @@ class DensityReport:
     compared: Comparison
 
     @property
+    def silent(self) -> int:
+        """How many cells the other data set says nothing about."""
+        return int(np.isnan(self.witness).sum())
+
+    @property
     def areas(self) -> np.ndarray:
         """Square kilometres, float64 [N]."""
         return np.array([cell.area_km2 for cell in self.cells])

@@ -23,14 +23,14 @@ import shapely
 from shapely.affinity import translate
 from shapely.geometry import LineString, box
 
-from detectors.base import Claim, Frame, OsmFeature, Scene
+from detectors.base import Claim, Frame, Scene
 from detectors.confidence import log_length
 from detectors.conflation import Lines, along
 from detectors.datasets import read_source
 from detectors.road import RoadDetector
 from detectors.segmentation import Bundle, open_engine, segment
 from detectors.settings import RoadSettings
-from detectors.training.calibration import LONG_AGO, Sample, fit_logistic
+from detectors.training.calibration import Drawing, Sample, SpoiltMap, print_regressions
 from detectors.training.config import TrainingConfig
 from detectors.vectorize.network_graph import trace_skeleton
 from detectors.vectorize.thinning import thin
@@ -50,22 +50,6 @@ MEASURES = {
     "gone": ("here", "there", "stripe", "log_length"),
     "misplaced": ("here", "there", "gain", "distance", "steady", "log_length"),
 }
-
-
-@dataclass(frozen=True, slots=True)
-class SpoiltNetwork:
-    """A map with known errors.
-
-    Attributes:
-        features: what the map says, lon/lat.
-        left_out: the roads it lacks, local metres.
-        pushed, invented: the objects ("way/1") that lie wrong, or stand for nothing.
-    """
-
-    features: list[OsmFeature]
-    left_out: list[LineString]
-    pushed: frozenset[str]
-    invented: frozenset[str]
 
 
 @dataclass(slots=True)
@@ -88,39 +72,29 @@ def true_edges(mask: np.ndarray, frame: Frame) -> list[LineString]:
     return [shapely.transform(line, frame.pixels_to_local) for line in graph.lines]
 
 
-def spoil_network(edges: Sequence[LineString], frame: Frame, rng: np.random.Generator) -> SpoiltNetwork:
+def spoil_network(edges: Sequence[LineString], frame: Frame, rng: np.random.Generator) -> SpoiltMap:
     """Draw a map of true roads (local metres) with errors in it."""
-    features: list[OsmFeature] = []
-    left_out: list[LineString] = []
-    pushed: set[str] = set()
-    invented: set[str] = set()
-
-    def draw(line: LineString) -> str:
-        number = len(features) + 1
-        tags = {"highway": "residential"}
-        features.append(OsmFeature("way", number, 1, LONG_AGO, tags, frame.to_lonlat(line)))
-        return features[-1].ref
-
+    drawing = Drawing({"highway": "residential"}, frame)
     for edge in edges:
         fate = rng.random() if edge.length >= SHORTEST_M else 1.0
         if fate < LEFT_OUT:
-            left_out.append(edge)
+            drawing.left_out.append(edge)
         elif fate < LEFT_OUT + PUSHED:
             way = np.subtract(edge.coords[-1], edge.coords[0])
             side = np.array([-way[1], way[0]]) / max(math.hypot(*way), 1e-9) * rng.choice((-1, 1))
-            pushed.add(draw(translate(edge, *(side * rng.uniform(*PUSH_M)))))
+            drawing.pushed.add(drawing.draw(translate(edge, *(side * rng.uniform(*PUSH_M)))))
         else:
-            draw(translate(edge, *rng.normal(0, DRAWING_ERROR_M, 2)))
+            drawing.draw(translate(edge, *rng.normal(0, DRAWING_ERROR_M, 2)))
     roads = shapely.union_all(list(edges)).buffer(CLEARANCE_M)
     height, width = frame.shape
     ground = box(-width / 2 * frame.gsd, -height / 2 * frame.gsd, width / 2 * frame.gsd, height / 2 * frame.gsd)
     for _ in range(400):
-        if len(invented) >= max(1, INVENTED * len(edges)):
+        if len(drawing.invented) >= max(1, INVENTED * len(edges)):
             break
         arc = _arc(rng, ground.bounds)
         if ground.contains(arc) and not roads.intersects(arc):
-            invented.add(draw(arc))
-    return SpoiltNetwork(features, left_out, frozenset(pushed), frozenset(invented))
+            drawing.invented.add(drawing.draw(arc))
+    return drawing.finish()
 
 
 def _arc(rng: np.random.Generator, bounds: tuple[float, float, float, float]) -> LineString:
@@ -133,11 +107,10 @@ def _arc(rng: np.random.Generator, bounds: tuple[float, float, float, float]) ->
 
 
 def judge_claims(
-    claims: Sequence[Claim], spoilt: SpoiltNetwork, frame: Frame, found: dict[str, Found]
+    claims: Sequence[Claim], spoilt: SpoiltMap, frame: Frame, found: dict[str, Found]
 ) -> list[Sample]:
     """Which claims were right; adds up in `found` what those did that the detector would show."""
     truth = Lines(spoilt.left_out, [NEAR_M] * len(spoilt.left_out), [0.0] * len(spoilt.left_out))
-    wrong_objects = {"gone": spoilt.invented, "misplaced": spoilt.pushed}
     shown = [c for c in claims if c.confidence >= RoadSettings().confidence]
     samples = []
     for claim in claims:
@@ -149,7 +122,7 @@ def judge_claims(
                 found["missing"].right += share * line.length
                 found["missing"].wrong += (1 - share) * line.length
         else:
-            right = claim.osm in wrong_objects[claim.kind]
+            right = spoilt.names_an_error(claim)
             if claim in shown:
                 found[claim.kind].right += right
                 found[claim.kind].wrong += not right
@@ -159,7 +132,7 @@ def judge_claims(
     claimed = Lines(seen, [NEAR_M] * len(seen), [0.0] * len(seen))
     for edge in spoilt.left_out:
         found["missing"].overlooked += edge.length * float((~claimed.explains(*along(edge)[1:])).mean())
-    for kind, objects in wrong_objects.items():
+    for kind, objects in (("gone", spoilt.invented), ("misplaced", spoilt.pushed)):
         found[kind].overlooked += len(objects - {c.osm for c in shown if c.kind == kind})
     return samples
 
@@ -195,21 +168,7 @@ def main() -> None:
                 samples += judge_claims(claims, spoilt, frame, found)
     for kind, counted in found.items():
         print(f"# {kind}: {counted}")
-    for kind, names in MEASURES.items():
-        of_kind = [s for s in samples if s.kind == kind]
-        if not of_kind:
-            continue
-        fitted = fit_logistic(of_kind, names)
-        weights = ", ".join(f'"{name}": {weight:.3f}' for name, weight in fitted.weights.items())
-        print(f'"{kind}": Logistic({fitted.intercept:.3f}, {{{weights}}}),')
-        said = np.array([fitted(s.measures) for s in of_kind])
-        was = np.array([s.right for s in of_kind])
-        print(f"    # {len(of_kind)} claims, {was.sum()} right; said -> was:", end="")
-        for low in (0.0, 0.2, 0.4, 0.6, 0.8):
-            band = (said >= low) & (said < low + 0.2)
-            if band.any():
-                print(f" {said[band].mean():.2f}->{was[band].mean():.2f} ({band.sum()})", end="")
-        print()
+    print_regressions(samples, MEASURES)
 
 
 if __name__ == "__main__":

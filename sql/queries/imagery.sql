@@ -6,29 +6,37 @@ WHERE r_table_schema = %(schema)s AND r_table_name = %(table)s AND r_raster_colu
 ORDER BY overview_factor DESC;
 
 -- name: raster_sample
--- One raster of a table: coordinate system, width and height of its pixels in that system's units, bands.
-SELECT s.srtext, abs(ST_PixelWidth(r.{raster})), abs(ST_PixelHeight(r.{raster})), ST_NumBands(r.{raster}),
-    CASE WHEN s.srid IS NOT NULL THEN ST_AsBinary(ST_Transform(ST_ConvexHull(r.{raster}), 4326)) END,
-    ST_SRID(r.{raster})
-FROM {table} r LEFT JOIN spatial_ref_sys s ON s.srid = ST_SRID(r.{raster})
-WHERE r.{raster} IS NOT NULL
-LIMIT 1;
+-- One raster of each coordinate system among the first of a table: SRID, system, width and height of its pixels in that
+-- system's units, bands, place. `told` is the SRID of those that have none.
+WITH known AS (
+    SELECT r.{raster} AS raster, coalesce(nullif(ST_SRID(r.{raster}), 0), %(told)s::integer, 0) AS srid
+    FROM {table} r
+    WHERE r.{raster} IS NOT NULL
+    LIMIT %(rows)s
+), one AS (SELECT DISTINCT ON (srid) raster, srid FROM known ORDER BY srid)
+SELECT one.srid, s.srtext, abs(ST_PixelWidth(raster)), abs(ST_PixelHeight(raster)), ST_NumBands(raster),
+    CASE WHEN s.srid IS NOT NULL
+        THEN ST_AsBinary(ST_Transform(ST_SetSRID(ST_ConvexHull(raster), one.srid), 4326)) END
+FROM one LEFT JOIN spatial_ref_sys s USING (srid);
 
 -- name: raster_tiles
--- The rasters of a box (web mercator, metres), the newest first, with their day; none of those that are too large.
+-- The rasters of a box (web mercator, metres), the newest first, with their day and system; none of those that are too
+-- large. A box of one system says nothing about a raster of another.
 WITH box AS MATERIALIZED (
-    SELECT ST_Transform(ST_MakeEnvelope(%(minx)s, %(miny)s, %(maxx)s, %(maxy)s, 3857), %(srid)s::integer) AS ground
+    SELECT srid, ST_Transform(ST_MakeEnvelope(%(minx)s, %(miny)s, %(maxx)s, %(maxy)s, 3857), srid) AS ground
+    FROM unnest(%(srids)s::integer[]) srid
 )
 SELECT CASE WHEN ST_Width(r.{raster})::bigint * ST_Height(r.{raster}) <= %(most)s THEN ST_AsBinary(r.{raster}) END,
-    {day}::text, ST_Width(r.{raster}), ST_Height(r.{raster})
-FROM {table} r, box
-WHERE ST_ConvexHull(r.{raster}) && box.ground
+    {day}::text, box.srid, ST_Width(r.{raster}), ST_Height(r.{raster})
+FROM box JOIN {table} r ON ST_ConvexHull(r.{raster}) && box.ground
+    AND coalesce(nullif(ST_SRID(r.{raster}), 0), %(told)s::integer, 0) = box.srid
 ORDER BY {day} DESC NULLS LAST
 LIMIT %(rows)s;
 
 -- name: raster_hulls
 -- Where the rasters of a table lie, in degrees; one more than is wanted tells that there are too many.
-SELECT ST_AsBinary(ST_Transform(ST_ConvexHull(r.{raster}), 4326))
+SELECT ST_AsBinary(ST_Transform(
+    ST_SetSRID(ST_ConvexHull(r.{raster}), coalesce(nullif(ST_SRID(r.{raster}), 0), %(told)s::integer, 0)), 4326))
 FROM {table} r
 WHERE r.{raster} IS NOT NULL
 LIMIT %(rows)s;

@@ -92,7 +92,7 @@ class Stretch:
         opened = self.truth.open_by_sequence[sequence]
         for kind, name in KINDS.items():
             ours = [d for d in found.values() if d.kind == kind]
-            things = self.truth.ghosts if kind == "gone" else self.truth.buildings
+            things = self.truth.ghosts if kind == "gone" else self.truth.objects
             ids = list(things)
             if kind == "missing":
                 pairs = match_outlines([d.geometry for d in ours], [self.truth.geometries[i] for i in ids], SURELY)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 import tomllib
@@ -200,3 +201,21 @@ def test_a_broken_plugin_is_named_and_keeps_nothing_else_from_working(house: Hou
     config.write_text(config.read_text() + "\n[detectors.shed]\nenabled = true\n")
     done = house.mapgap("check")
     assert done.returncode == 2 and "its plug-in cannot be used: mapgap_sheds:PLUGIN" in done.stderr
+
+
+def test_the_package_that_the_page_describes_can_be_built(tmp_path):
+    pytest.importorskip("setuptools")  # which pip brings along when it builds
+    page = (REPOSITORY / "docs" / "plugins.md").read_text()
+    for name in ("pyproject.toml", "setup.cfg"):
+        text = page.partition(f"`{name}`:\n\n")[2]
+        lines = re.match(r"(?:    .*\n|\n(?=    ))+", text)[0].splitlines()
+        (tmp_path / name).write_text("\n".join(line.removeprefix("    ") for line in lines) + "\n")
+    shutil.copytree(PLUGINS / "mapgap_pools", tmp_path / "mapgap_pools", ignore=shutil.ignore_patterns("__pycache__"))
+    done = subprocess.run(
+        [sys.executable, "-c", "from setuptools import setup; setup()", "egg_info", "build", "--build-lib", "built"],
+        cwd=tmp_path, capture_output=True, text=True, check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert {path.name for path in (tmp_path / "built" / "mapgap_pools").iterdir()} == {"__init__.py", "pool.toml"}
+    told = (tmp_path / "mapgap_pools.egg-info" / "entry_points.txt").read_text()
+    assert "[mapgap.detectors]\npool = mapgap_pools:PLUGIN" in told

@@ -187,6 +187,12 @@ def test_another_zoom_or_area_is_another_backfill(
     assert tiles_in_queue(installation, "backfill") == {Tile(18, ORIGIN.x // 2, ORIGIN.y // 2)}
 
 
+def test_without_a_map_nothing_is_swept_for_all_would_be_missing_on_it(installation: Installation) -> None:
+    answer = installation.mapgap("backfill")
+    assert answer.exit_code == 5 and "the OSM store is empty; run `mapgap bootstrap" in answer.stderr
+    assert installation.state()["queue"] == []
+
+
 # -- new imagery ------------------------------------------------------------------------------------------------------
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from datetime import UTC, date, datetime
 
 import numpy as np
@@ -14,7 +15,8 @@ from shapely.geometry import LineString, Point, box
 from daemon.tiling.grid import Block
 from detectors.base import Chip, Claim, OsmFeature, Probabilities, Scene
 from detectors.conflation import Lines, unexplained_share
-from detectors.road import STRAY_M, RoadDetector
+from detectors.road import RoadDetector
+from detectors.road_block import STRAY_M
 from detectors.settings import RoadSettings
 from detectors.vectorize.raster import Grid
 
@@ -88,6 +90,19 @@ def test_a_street_without_a_way_is_missing_and_ends_exactly_on_the_known_ones():
         assert min(way.geometry.distance(end) for end in ends) < 1e-12
     assert claim.evidence["open_ends"] == 0 and claim.evidence["length_m"] == pytest.approx(300, abs=8)
     assert claim.evidence["width"] == pytest.approx(7, abs=1.5) and claim.evidence["model"] == "painted@0"
+
+
+@pytest.mark.parametrize(("houses", "claims"), [(8, 0), (2, 1)])
+def test_a_row_of_mapped_roofs_is_no_street_and_a_street_may_touch_some(houses, claims):
+    side = LineString([(100, -150), (100, 150)])
+    ground = Ground([*STREETS, side])
+    row = [box(90, y, 110, y + 20) for y in range(-120, -120 + 28 * houses, 28)]
+    drawn = [ground.feature(house, 100 + i, {"building": "yes"}) for i, house in enumerate(row)]
+    streets = ground.map(*STREETS)
+    assert len(ground.judge([*streets, *drawn])) == claims
+    (claim,) = ground.judge(streets)
+    assert RoadDetector().holds(claim, drawn) == bool(claims), "whoever maps the row answers the claim"
+    assert len(ground.judge([*streets, *(replace(one, tags={"building": "no"}) for one in drawn)])) == 1
 
 
 def test_a_missing_street_meets_a_node_of_the_known_one_where_one_is_near():
@@ -356,4 +371,6 @@ def test_relevant_is_what_a_look_heeds_and_nothing_else():
     tags = {"highway": "residential", "name": "High Street", "surface": "asphalt", "lanes": "2", "tunnel": "yes"}
     assert detector.relevant(tags) == {"highway": "residential", "lanes": "2", "tunnel": "yes"}
     assert detector.selects(tags) and detector.selects({"amenity": "parking"}) and detector.selects({"natural": "wood"})
-    assert not detector.selects({"amenity": "pub"}) and not detector.selects({"building": "yes"})
+    assert not detector.selects({"amenity": "pub"}) and not detector.selects({"building": "no"})
+    house = {"building": "house", "name": "Home"}
+    assert detector.selects(house) and detector.relevant(house) == {"building": "yes"}

@@ -52,6 +52,13 @@ def test_where_there_is_nothing_nothing_is_said(tmp_path):
         assert np.isnan(witness.ask([box(10.1, 49.9, 10.2, 50), box(0, 0, 1, 1), box(179, -89, 180, -88)])).all()
 
 
+def test_on_ground_that_is_all_alike_all_areas_are(tmp_path):
+    with Witness(write(tmp_path / "alike.tif", np.full((40, 50), 0.1, np.float32))) as witness:
+        corners = [(x, y) for x in np.linspace(10, 14, 13) for y in np.linspace(46.5, 49.5, 11)]
+        areas = [box(x, y, x + 0.37, y + 0.33) for x, y in corners]
+        assert set(witness.ask(areas)) == {float(np.float32(0.1))}
+
+
 def test_another_coordinate_system_is_followed(tmp_path, steps):
     area = box(10.1, 49.7, 10.3, 49.9)
     there = shape(transform_geom("EPSG:4326", "EPSG:3857", mapping(area)))

@@ -16,7 +16,7 @@ from rasters import MERCATOR, bands, expected, write
 
 from daemon.errors import ImageInvalid, ImageryUnavailable
 from daemon.imagery.geotiff import GeotiffSource
-from daemon.imagery.raster import LocalTiff
+from daemon.imagery.raster_file import LocalPicture
 from daemon.tiling.grid import Tile
 
 Z, X, Y = ORIGIN
@@ -35,7 +35,7 @@ def source(settings):
     made = []
 
     def make(path, **others) -> GeotiffSource:
-        made.append(GeotiffSource(settings(path, kind="geotiff", **others), LocalTiff(str(path))))
+        made.append(GeotiffSource(settings(path, kind="geotiff", **others), LocalPicture(str(path))))
         return made[-1]
 
     yield make
@@ -159,7 +159,7 @@ def test_files_that_cannot_be_used_are_refused_with_a_reason(source, picture, tm
         ("deep.tif", "uint16"),
         ("page.tif", "not a GeoTIFF"),
         ("half.tif", "not a GeoTIFF"),
-        ("photo.tif", "not a GeoTIFF"),
+        ("photo.tif", "does not say where it lies"),
         ("none.tif", "no such file"),
     ):
         with pytest.raises(ImageInvalid, match=said) as caught:

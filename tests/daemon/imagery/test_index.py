@@ -103,6 +103,17 @@ def test_wms_entries_become_wms(web, opened, indexed):
     assert "CRS=EPSG:4326" in web.requests[0][0]
 
 
+def test_a_service_is_asked_for_the_layers_that_its_entry_names(web, opened, indexed):
+    web.put("/wms", encode(paint(256)))
+    layers = [{"layer": {"name": name, "title": name.upper()}, "style": ""} for name in ("a", "b")]
+    fixed = {"version": "1.1.1", "crs": "EPSG:3857", "format": "image/png"}
+    source = indexed(entry(web.url("/wms?"), type="wms_endpoint", category="photo", default_layers=layers), **fixed)
+    assert opened(source).chip(Block(Z, X, Y, 1), 0).valid.any()
+    assert "LAYERS=a,b&" in web.requests[0][0]
+    opened(source.model_copy(update={"layer": "c", "name": "other"})).chip(Block(Z, X, Y, 1), 0)
+    assert "LAYERS=c&" in web.requests[1][0]
+
+
 def test_quadkeys_and_headers_of_no_imagery_come_along(web, opened, indexed):
     source = indexed(entry(web.url("/a{q}.jpeg"), type="bing", no_tile_header={"X-VE-Tile-Info": ["no-tile"]}))
     (resolved,) = opened(source).settings
@@ -116,6 +127,8 @@ def test_quadkeys_and_headers_of_no_imagery_come_along(web, opened, indexed):
         ({"type": "scanex"}, "", "of type 'scanex'"),
         ({"type": "bing", "url": "https://www.bing.com/maps"}, "", "a metadata service only"),
         ({"overlay": True}, "", "an overlay"),
+        ({"category": "osmbasedmap"}, "", "of category 'osmbasedmap', no imagery"),
+        ({"category": "historicmap"}, "", "of category 'historicmap', no imagery"),
         ({"url": 5}, "", "of type 'tms'"),
     ],
 )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sqlite3
 from pathlib import Path
 
+import numpy as np
 import pytest
 from ground import ORIGIN, encode, paint
 
@@ -44,6 +45,16 @@ def test_the_pixels_are_those_of_the_picture(opened, settings, picture, town):
     assert (inner.pixels == picture[448:1088, 448:1088]).all() and inner.valid.all()
     assert imagery.coverage(Z) == {Tile(Z, X + i, Y + j) for i in range(8) for j in range(8)}
     assert imagery.check() == []
+
+
+def test_without_its_table_of_metadata_the_images_say_what_they_are(opened, settings, picture, tmp_path):
+    path = make(tmp_path / "a.mbtiles", tiles=[(Z, X, SOUTH - Y, encode(np.ascontiguousarray(picture[:256, :256])))])
+    with sqlite3.connect(path) as database:
+        database.execute("DROP TABLE metadata")
+    database.close()
+    imagery = opened(settings(path, kind="mbtiles"), area={"bbox": list(Block(Z, X, Y, 1).lonlat())})
+    assert imagery.check() == []
+    assert (imagery.chip(Block(Z, X, Y, 1), 0).pixels == picture[:256, :256]).all()
 
 
 def test_a_view_over_deduplicated_images_is_a_table_too(tmp_path):

@@ -8,12 +8,13 @@ import pytest
 import rasterio
 from affine import Affine
 from ground import ORIGIN
+from rasterio.control import GroundControlPoint
 from rasterio.enums import ColorInterp
 from rasters import MERCATOR, PIXEL_M, bands, expected, place, write
 
 from daemon.errors import ImageInvalid
 from daemon.imagery.geotiff import GeotiffSource
-from daemon.imagery.raster import LocalTiff
+from daemon.imagery.raster_file import LocalPicture
 from daemon.tiling.grid import Block, Tile
 
 Z, X, Y = ORIGIN
@@ -24,7 +25,7 @@ def source(settings):
     made = []
 
     def make(path, **others) -> GeotiffSource:
-        made.append(GeotiffSource(settings(path, kind="geotiff", **others), LocalTiff(str(path))))
+        made.append(GeotiffSource(settings(path, kind="geotiff", **others), LocalPicture(str(path))))
         return made[-1]
 
     yield make
@@ -68,6 +69,42 @@ def test_floats_without_nodata_are_not_valid_beyond_the_file(source, picture, tm
     path = write(tmp_path / "float.tif", bands(picture[:300, :300]).astype(np.float32))
     valid = source(path, stretch=[0, 255]).tile(Tile(Z, X + 1, Y + 1)).valid
     assert valid[:40, :40].all() and not valid[46:].any() and not valid[:, 46:].any()
+
+
+def test_not_a_number_is_no_imagery(source, picture, tmp_path):
+    values = bands(picture[:256, :256]).astype(np.float32)
+    values[1, 40:80, 40:80] = np.nan
+    tile = source(write(tmp_path / "a.tif", values), stretch=[0, 255]).tile(Tile(Z, X, Y))
+    assert not tile.valid[40:80, 40:80].any() and tile.valid[:38].all() and tile.valid[82:].all()
+    assert (tile.pixels[tile.valid] == picture[:256, :256][tile.valid]).all()
+
+
+def test_a_system_that_is_tied_to_no_place_does_not_count(source, picture, tmp_path):
+    path = write(tmp_path / "a.tif", bands(picture[:256, :256]), crs='LOCAL_CS["site",UNIT["metre",1]]')
+    with pytest.raises(ImageInvalid, match=r"a\.tif: does not say where it lies .* set crs"):
+        source(path)
+    assert (source(path, crs="EPSG:3857").tile(Tile(Z, X, Y)).pixels == picture[:256, :256]).all()
+
+
+def test_ground_control_points_alone_are_named(source, picture, tmp_path):
+    corners = [GroundControlPoint(row, column, *(MERCATOR @ (column, row))) for row in (0, 256) for column in (0, 256)]
+    shape = {"driver": "GTiff", "count": 3, "height": 256, "width": 256, "dtype": "uint8"}
+    with rasterio.open(tmp_path / "a.tif", "w", gcps=corners, crs="EPSG:3857", **shape) as file:
+        file.write(bands(picture[:256, :256]))
+    with pytest.raises(ImageInvalid, match="ground control points only"):
+        source(tmp_path / "a.tif")
+
+
+@pytest.mark.parametrize("driver", ["PNG", "JP2OpenJPEG"])
+def test_other_pictures_say_where_they_lie_in_their_own_ways(source, picture, tmp_path, driver):
+    path = tmp_path / ("a.png" if driver == "PNG" else "a.jp2")
+    shape = {"count": 3, "height": 256, "width": 256, "dtype": "uint8"}
+    options = {"worldfile": "YES"} if driver == "PNG" else {"quality": 100, "reversible": "YES"}
+    with rasterio.open(path, "w", driver=driver, crs="EPSG:3857", transform=MERCATOR, **shape, **options) as file:
+        file.write(bands(picture[:256, :256]))
+    path.with_name("a.png.aux.xml").unlink(missing_ok=True)
+    found = source(path, crs="EPSG:3857" if driver == "PNG" else "")  # beside a PNG lies a world file, and no system
+    assert (found.tile(Tile(Z, X, Y)).pixels == picture[:256, :256]).all()
 
 
 def test_scale_and_offset_are_applied_before_the_stretch(source, picture, tmp_path):
@@ -236,7 +273,7 @@ def test_a_mosaic_of_mosaics(opened, settings, picture, parts):
         ("link.tif", "only files at or below"),
         ("&lt;VRTDataset/&gt;", "only files at or below"),
         ("http://127.0.0.1:9/a.tif", "no such file"),
-        ("service.tif", "neither GeoTIFF, JPEG, PNG nor VRT"),
+        ("service.tif", "neither GeoTIFF, JPEG 2000, JPEG, PNG nor VRT"),
         ("absent.tif", "no such file"),
         ("all.vrt", "more than 4 VRTs within each other"),
     ],

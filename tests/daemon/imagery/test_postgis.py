@@ -69,6 +69,9 @@ def gis(databases_with_rasters, picture) -> Iterator[str]:
         reproject(bands(picture), warped, src_transform=MERCATOR, src_crs="EPSG:3857", dst_transform=transform,
                   dst_crs="EPSG:32645")
         load(cursor, "utm", parts_of(warped, transform, 32645, nodata=0))
+        # The north of the picture as it is, the rest in another system: raster2pgsql without -C lets both in.
+        load(cursor, "mixed", parts_of(bands(picture)[:, :900], MERCATOR, 3857))
+        load(cursor, "mixed", parts_of(warped, transform, 32645, nodata=0))
         half = picture.reshape(1024, 2, 1024, 2, 3).mean(axis=(1, 3)).astype(np.uint8)
         coarse = from_origin(MERCATOR.c, MERCATOR.f, 2 * PIXEL_M, 2 * PIXEL_M)
         load(cursor, "o_2_ortho", parts_of(255 - bands(half), coarse, 3857))
@@ -95,6 +98,21 @@ def test_the_pixels_are_those_of_the_picture_without_seams(opened, settings, gis
 def test_another_system_is_warped(opened, settings, gis, picture):
     chip = opened(settings(gis, kind="postgis", layer="public.utm")).chip(INNER, 0)
     assert chip.valid.all() and np.abs(chip.pixels.astype(int) - picture[512:1024, 512:1024]).mean() < 5
+
+
+def test_rasters_of_several_systems_lie_each_in_its_own(opened, settings, gis, picture):
+    imagery = opened(settings(gis, kind="postgis", layer="mixed"), area=AREA)
+    assert imagery.check() == []
+    chip = imagery.chip(INNER, 64)
+    assert chip.valid.all()
+    off = np.abs(chip.pixels.astype(int) - picture[448:1088, 448:1088]).mean(axis=(1, 2))
+    assert off.max() < 6 and off[:440].max() < 1
+
+
+def test_rasters_without_a_system_are_told_it(opened, settings, gis, picture):
+    imagery = opened(settings(gis, kind="postgis", layer="nowhere", crs="EPSG:3857"), area=AREA)
+    assert (imagery.chip(Block(Z, X, Y, 1), 0).pixels == picture[:256, :256]).all()
+    assert imagery._sources[0].coverage(Z) == {Tile(Z, X, Y)}
 
 
 def test_lower_zooms_come_from_the_overview(opened, settings, gis, picture):

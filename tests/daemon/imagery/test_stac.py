@@ -125,6 +125,32 @@ def test_a_server_is_followed_to_its_files(web, opened, settings, picture, tmp_p
     assert (chip.pixels == expected(picture, 0, 0)).all() and chip.acquired == date(2021, 6, 5)
 
 
+def test_an_api_is_read_page_by_page_from_its_collection_on(web, opened, settings, picture, tmp_path):
+    pages = 3
+    cog = part(tmp_path / "a.tif", picture, 0, 0).read_bytes()
+    web.script("/cogs/a.tif", web.parts(cog))
+    collection = {"type": "Collection", "id": "c", "license": "CC-BY-4.0",
+                  "links": [{"rel": "items", "href": web.url("/c/items")}]}
+    web.put("/c", json.dumps(collection).encode())
+    for number in range(pages):
+        links = [{"rel": "next", "href": web.url(f"/c/{number + 1}"), "method": "GET"}] if number + 1 < pages else []
+        found = [item("a", web.url("/cogs/a.tif"), datetime="2021-06-05")] if number + 1 == pages else []
+        page = {"type": "FeatureCollection", "features": found, "links": [{"rel": "self", "href": "x"}, *links]}
+        web.put(f"/c/{number}" if number else "/c/items", json.dumps(page).encode())
+    chip = opened(settings(web.url("/c"), kind="stac"), area=AREA).chip(Block(Z, X, Y, 1), 0)
+    assert (chip.pixels == expected(picture, 0, 0)).all()
+
+
+def test_catalogues_that_name_each_other_come_to_an_end(opened, settings, picture, tmp_path):
+    part(tmp_path / "a.tif", picture, 0, 0)
+    (tmp_path / "i.json").write_text(json.dumps(item("a", "a.tif")))
+    for name, other in (("one", "two"), ("two", "one")):
+        links = [{"rel": "child", "href": f"{other}.json"}, {"rel": "item", "href": "i.json"}]
+        (tmp_path / f"{name}.json").write_text(json.dumps({"type": "Catalog", "id": name, "links": links}))
+    imagery = opened(settings(tmp_path / "one.json", kind="stac"))
+    assert imagery.chip(Block(Z, X, Y, 1), 0).valid.all()
+
+
 @pytest.mark.parametrize(
     ("href", "said"),
     [
@@ -185,7 +211,7 @@ def test_a_document_of_the_open_internet_does_not_lead_into_a_private_network(
         ('{"type": "Feature", "assets": {"a": {"href": "a.tif"}}}', "does not say where it lies"),
         ('{"type": "Feature", "assets": {"a": {"href": "a.png"}}, "bbox": [0, 0, 1, 1]}', "no item with an asset"),
         ('{"type": "Feature", "assets": 5}', "no item with an asset"),
-        ('{"type": "Catalog", "links": [{"rel": "child", "href": "i.json"}]}', "8 levels of links"),
+        ('{"type": "Catalog", "links": [{"rel": "child", "href": "i.json"}]}', "no item with an asset"),
     ],
 )
 def test_what_is_no_stac_is_named(opened, settings, tmp_path, document, said):

@@ -16,11 +16,13 @@ DENOMINATOR = 559082264.0287178
 
 
 def capabilities(*, tile: int = 256, left: float = -20037508.342789244, system: str = "EPSG::3857",
-                 limits: str = "", resource: str = "", get: str = "", style: str = "default", levels=(17, 18)) -> bytes:
+                 limits: str = "", resource: str = "", get: str = "", style: str = "default", levels=(17, 18),
+                 digits: int = 12) -> bytes:
     """Capabilities of one layer, `paint`, in one matrix set, `grid`, whose matrices are called L17, L18, ..."""
     matrices = "".join(
-        f"<TileMatrix><ows:Identifier>L{z}</ows:Identifier><ScaleDenominator>{DENOMINATOR / 2**z * 256 / tile}"
-        f"</ScaleDenominator><TopLeftCorner>{left} 20037508.342789244</TopLeftCorner><TileWidth>{tile}</TileWidth>"
+        f"<TileMatrix><ows:Identifier>L{z}</ows:Identifier>"
+        f"<ScaleDenominator>{DENOMINATOR / 2**z * 256 / tile:.{digits}f}</ScaleDenominator>"
+        f"<TopLeftCorner>{left} 20037508.342789244</TopLeftCorner><TileWidth>{tile}</TileWidth>"
         f"<TileHeight>{tile}</TileHeight><MatrixWidth>{2**z}</MatrixWidth><MatrixHeight>{2**z}</MatrixHeight>"
         "</TileMatrix>" for z in levels)
     return f"""<Capabilities xmlns="http://www.opengis.net/wmts/1.0" xmlns:ows="http://www.opengis.net/ows/1.1"
@@ -69,6 +71,26 @@ def test_limits_are_kept_to(web, opened, settings):
     assert len(web.requests) == 2
     for part in (f"TILEMATRIX=L18&TILEROW={Y}&TILECOL={X}", "TILEMATRIXSET=grid", "STYLE=default", "Time=2020"):
         assert part in web.requests[1][0]
+
+
+def test_a_rounded_scale_is_that_of_the_grid(web, opened, settings):
+    web.put("/c.xml", capabilities(get=kvp(web.url("/kvp?")), digits=2))
+    web.put("/kvp", encode(paint(256)))
+    assert opened(settings(web.url("/c.xml"), kind="wmts", layer="paint")).chip(Block(Z, X, Y, 1), 0).valid.all()
+    assert f"TILEMATRIX=L18&TILEROW={Y}&TILECOL={X}" in web.requests[-1][0]
+
+
+def test_beyond_what_a_service_has_is_no_imagery_and_other_refusals_are_told(web, opened, settings):
+    report = ('<ExceptionReport xmlns="http://www.opengis.net/ows/1.1"><Exception exceptionCode="{}" locator="TILEROW">'
+              "<ExceptionText>Row is out of range</ExceptionText></Exception></ExceptionReport>")
+    web.put("/c.xml", capabilities(get=kvp(web.url("/kvp?"))))
+    source = settings(web.url("/c.xml"), kind="wmts", layer="paint")
+    for status, column in ((400, 0), (200, 1)):
+        web.put("/kvp", report.format("TileOutOfRange").encode(), status=status)
+        assert not opened(source).chip(Block(Z, X + column, Y, 1), 0).valid.any()
+    web.put("/kvp", report.format("InvalidParameterValue").encode(), status=400)
+    with pytest.raises(ImageryUnavailable, match="HTTP 400"):
+        opened(source).chip(Block(Z, X + 2, Y, 1), 0)
 
 
 def test_rest_addresses_are_filled_in_and_keep_the_key(web, opened, settings, monkeypatch):

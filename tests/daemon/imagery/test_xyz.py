@@ -188,12 +188,13 @@ def test_names_that_are_no_tiles_are_passed_over(source, tmp_path):
     assert source(tmp_path).coverage(18) == {Tile(18, 193344, 110120)}
 
 
-def test_files_that_came_later_are_told_apart_whatever_time_they_carry(source, tiles):
-    there = source(tiles)
+def test_files_that_came_later_are_told_apart_whatever_time_they_carry(source, picture, tmp_path):
+    cut(picture, tmp_path)
+    there = source(tmp_path)
     before = there.content(Z)
     assert there.content(Z) == before
     assert there.coverage(Z, since=before.newest) == set()
-    path = next(iter(DirectoryTiles(str(tiles), False, 10**7).root.rglob(f"{Y + 5}.*")))
+    path = next(iter(tmp_path.rglob(f"{Y + 5}.*")))
     path.write_bytes(path.read_bytes())
     os.utime(path, (1_600_000_000, 1_600_000_000))
     after = there.content(Z)

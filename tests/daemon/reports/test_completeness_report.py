@@ -115,6 +115,14 @@ def test_a_cell_that_was_looked_at_is_judged_and_the_next_is_not(home, extent):
     assert cv2.imread(str(home.directory / "out" / "completeness.png")) is not None
 
 
+def test_cells_larger_than_what_was_looked_at_are_open_and_smaller_ones_are_not(home):
+    home.look()
+    done = home.mapgap("report", "completeness", "--zoom", 13)
+    assert "of no cell was half looked at" in done.output and "not known" in done.output
+    done = home.mapgap("report", "completeness", "--zoom", 17)
+    assert done.exit_code == 0 and "of no cell" not in done.output
+
+
 def test_verdicts_and_fixes_move_the_share_and_history_shows_it(home):
     keys = home.look()
     before = home.report()[f"15/{CELL.bx}/{CELL.by}"]

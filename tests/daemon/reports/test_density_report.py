@@ -11,6 +11,7 @@ import cv2
 import numpy as np
 import psycopg2
 import pytest
+import rasterio
 import shapely
 from click.testing import CliRunner, Result
 from shapely.geometry import box
@@ -98,6 +99,17 @@ def test_a_run_writes_files_pictures_and_a_row_of_history(house, land, tmp_path)
     assert [run[:3] for run in runs] == [("density", "road_length by light.tif", 36)] * 2
     first, second = (run[3]["pearson"]["value"] for run in runs)
     assert first > 0.8 and second == pytest.approx(first)
+
+
+def test_a_witness_of_other_ground_or_of_one_value_correlates_to_nothing(house, land, tmp_path):
+    west, south, east, north = land.bbox
+    for name, corner, said in (("elsewhere", (0.0, 0.0), True), ("alike", (west - 0.01, north + 0.01), False)):
+        shape = {"driver": "GTiff", "count": 1, "height": 90, "width": 90, "dtype": "float32", "crs": "EPSG:4326"}
+        transform = rasterio.transform.from_origin(*corner, (east - west + 0.02) / 90, (north - south + 0.02) / 90)
+        with rasterio.open(tmp_path / f"{name}.tif", "w", transform=transform, **shape) as file:
+            file.write(np.full((1, 90, 90), 0.1, np.float32))
+        told = house.say("report", "density", "--raster", tmp_path / f"{name}.tif", "--zoom", "15")
+        assert ("does it cover the area?" in told) == said and told.count("not known") == 2
 
 
 def test_the_database_correlates_as_numpy_does(database, land):

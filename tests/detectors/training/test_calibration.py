@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 
 import numpy as np
 import pytest
@@ -12,19 +13,17 @@ from shapely.geometry import Polygon, box
 
 from detectors.base import Claim, Frame
 from detectors.confidence import CONFIDENCE, Logistic
-from detectors.training.calibration import (
+from detectors.training.building_calibration import (
     CLEARANCE_M,
     INVENTED,
     LEFT_OUT,
     MEASURES,
     PUSH_M,
     PUSHED,
-    Sample,
-    SpoiltMap,
-    fit_logistic,
     judge_claims,
     spoil_map,
 )
+from detectors.training.calibration import Sample, SpoiltMap, fit_logistic, print_regressions
 
 FRAME = Frame((9_520_000.0, 3_200_000.0, 9_521_000.0, 3_201_000.0), (2000, 2000))
 COUNT = 900
@@ -145,3 +144,18 @@ def test_the_shipped_regressions_look_at_what_is_measured_and_stay_off_certainty
     assert set(CONFIDENCE[kind].weights) <= set(MEASURES[kind])
     for value in (-1e6, 0.0, 1e6):
         assert 0.0 < CONFIDENCE[kind](dict.fromkeys(MEASURES[kind], value)) < 1.0
+
+
+def test_what_is_printed_can_be_put_into_the_code_and_says_how_well_it_keeps_its_word(capsys) -> None:
+    rng = np.random.default_rng(5)
+    true = Logistic(-1.0, {"seen": 3.0})
+    drawn = [{"seen": rng.uniform(0, 1)} for _ in range(3000)]
+    samples = [Sample("missing", m, bool(rng.random() < true(m))) for m in drawn]
+    print_regressions(samples, {"missing": ("seen",), "gone": ("here",)})
+    first, second = capsys.readouterr().out.splitlines()
+    ((kind, fitted),) = eval("{" + first + "}", {"Logistic": Logistic}).items()
+    assert kind == "missing" and fitted({"seen": 0.5}) == pytest.approx(true({"seen": 0.5}), abs=0.04)
+    assert second.strip().startswith(f"# 3000 claims, {sum(s.right for s in samples)} right; said -> was:")
+    bands = re.findall(r"(\d\.\d\d)->(\d\.\d\d) \((\d+)\)", second)
+    assert sum(int(count) for *_, count in bands) == 3000
+    assert all(abs(float(said) - float(was)) < 0.06 for said, was, _ in bands)

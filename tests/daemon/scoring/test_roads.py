@@ -8,9 +8,7 @@ from datetime import UTC, datetime
 import pytest
 from shapely.geometry import LineString, mapping
 
-from daemon.replay import read_truth
-from daemon.road_scoring import RoadTruth
-from daemon.scoring import Found, Truth, TruthInvalid
+from daemon.scoring import BuildingTruth, Found, RoadTruth, Truth, TruthInvalid
 from daemon.tiling.grid import Block
 from detectors.base import Frame, OsmFeature
 
@@ -57,7 +55,7 @@ DOCUMENT = {
 def truth(tmp_path) -> RoadTruth:
     path = tmp_path / "truth.json"
     path.write_text(json.dumps(DOCUMENT))
-    return read_truth(path)
+    return Truth.load(path)
 
 
 def found(kind, geometry, osm=None) -> Found:
@@ -70,7 +68,7 @@ def test_a_truth_of_roads_is_told_from_one_of_buildings(truth, tmp_path):
     other = tmp_path / "other.json"
     other.write_text(json.dumps({"buildings": [], "ghosts": [], "sequence_start": 0, "initial_open": {},
                                  "sequences": [], "areas": {}}))
-    assert isinstance(read_truth(other), Truth)
+    assert isinstance(Truth.load(other), BuildingTruth)
 
 
 @pytest.mark.parametrize("text", ["{", "[]", '{"roads": [{}]}', '{"roads": [], "ghosts": []}'])
@@ -78,7 +76,7 @@ def test_what_is_no_truth_file_is_said_to_be_none(tmp_path, text):
     path = tmp_path / "truth.json"
     path.write_text(text)
     with pytest.raises(TruthInvalid, match=r"truth\.json"):
-        read_truth(path)
+        Truth.load(path)
 
 
 def test_missing_roads_are_counted_in_metres(truth):

@@ -1,4 +1,4 @@
-"""Found against known for roads: by length what is missing, by object what is gone or misplaced; and path lengths.
+"""Roads found against roads known: by length what is missing, by object what is gone or misplaced; and path lengths.
 
 A truth file (JSON) lists road edges with their true lines, made-up roads that stand for nothing ("ghosts"), the zoom 17
 tiles that count, and for each sequence which of them are an open discrepancy; see its own `definitions`.
@@ -16,17 +16,16 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
-from pathlib import Path
-from typing import Any
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any, ClassVar
 
 import numpy as np
 import shapely
-from shapely.errors import ShapelyError
-from shapely.geometry import box, shape
+from shapely.geometry import box
 from shapely.geometry.base import BaseGeometry
 
-from daemon.scoring import KINDS, Counts, Found, TruthInvalid, open_by_sequence, tiles_by_sequence
+from daemon.scoring.truth import Counts, Found, Tiles, Truth
 from daemon.tiling.grid import Block, lonlat_to_mercator
 from detectors.base import Frame, OsmFeature
 from detectors.conflation import Lines, unexplained_share
@@ -43,50 +42,19 @@ PIXEL_M, DRAWN_M = 1.0, 3.0
 
 
 @dataclass(frozen=True)
-class RoadTruth:
-    """A truth file of roads, read.
+class RoadTruth(Truth):
+    """A truth file of roads; its places are images, its tiles of zoom 17. "missing" is counted in metres."""
 
-    Attributes:
-        places: name -> what counts of it, lon/lat.
-        tiles: name -> its zoom 17 tiles (x, y).
-        roads, ghosts: by id, as in the file.
-        open_by_sequence: sequence -> truth's kind -> ids that are a discrepancy then.
-        tiles_by_sequence: sequence -> zoom -> tiles (x, y) that its change file touches.
-        geometries: id -> true line of a road, or line of a ghost; lon/lat.
-    """
-
-    places: Mapping[str, BaseGeometry]
-    tiles: Mapping[str, frozenset[tuple[int, int]]]
-    roads: Mapping[int, dict[str, Any]]
-    ghosts: Mapping[int, dict[str, Any]]
-    open_by_sequence: Mapping[int, Mapping[str, list[int]]]
-    tiles_by_sequence: Mapping[int, Mapping[int, frozenset[tuple[int, int]]]]
-    geometries: Mapping[int, BaseGeometry] = field(repr=False)
+    subject: ClassVar[str] = "roads"
 
     @classmethod
-    def of(cls, document: Mapping[str, Any], path: Path) -> RoadTruth:
-        """From the JSON of a truth file.
+    def ground(
+        cls, document: Mapping[str, Any], objects: Mapping[int, dict[str, Any]], geometries: Mapping[int, BaseGeometry]
+    ) -> tuple[dict[str, BaseGeometry], dict[str, Tiles]]:
+        tiles = _tiles_of_places(document["tiles_z17"], objects, geometries)
+        return {name: _ground(of_place) for name, of_place in tiles.items()}, tiles
 
-        Raises:
-            TruthInvalid: not in the form described in the module's docstring.
-        """
-        try:
-            roads = {road["id"]: road for road in document["roads"]}
-            ghosts = {ghost["id"]: ghost for ghost in document["ghosts"]}
-            geometries = {
-                **{i: shape(road["true_geometry"]) for i, road in roads.items()},
-                **{i: shape(ghost["geometry"]) for i, ghost in ghosts.items()},
-            }
-            tiles = _tiles_of_places(document["tiles_z17"], roads, geometries)
-            return cls(
-                places={name: _ground(of_place) for name, of_place in tiles.items()}, tiles=tiles, roads=roads,
-                ghosts=ghosts, open_by_sequence=open_by_sequence(document),
-                tiles_by_sequence=tiles_by_sequence(document), geometries=geometries,
-            )
-        except (ValueError, KeyError, TypeError, AttributeError, IndexError, ShapelyError) as error:
-            raise TruthInvalid(f"{path}: not a truth file of roads: {type(error).__name__}: {error}") from None
-
-    def unseen_tiles(self, training: Mapping[str, Any], trained_on: Iterable[str]) -> frozenset[tuple[int, int]]:
+    def unseen_tiles(self, training: Mapping[str, Any], trained_on: Iterable[str]) -> Tiles:
         """The tiles of images of which a model has seen nothing.
 
         Args:
@@ -97,33 +65,19 @@ class RoadTruth:
         unseen = [tiles for place, tiles in self.tiles.items() if place.partition("_")[0] not in seen]
         return frozenset().union(*unseen)
 
-    def score(
-        self, found: Iterable[Found], sequence: int, tiles: frozenset[tuple[int, int]] | None = None
-    ) -> dict[str, dict[str, Counts]]:
-        """Counts by place and kind after a sequence was applied; metres for "missing".
+    def places_on(self, tiles: Tiles | None) -> list[str]:
+        return [place for place, of_place in self.tiles.items() if tiles is None or of_place & tiles]
 
-        Args:
-            found: what is open then.
-            tiles: score only what lies on these zoom 17 tiles (x, y); None scores all that count.
-        """
-        found, opened = list(found), self.open_by_sequence[sequence]
-        result = {}
-        for place, of_place in self.tiles.items():
-            here = of_place if tiles is None else of_place & tiles
-            if not here:
-                continue
-            ground = _ground(here)
-            result[place] = {
-                kind: (
-                    self._by_length(found, opened[name], ground) if kind == "missing"
-                    else self._by_object(kind, found, opened[name], ground)
-                )
-                for kind, name in KINDS.items()
-            }
-        return result
+    def count(
+        self, kind: str, found: Sequence[Found], opened: Sequence[int], place: str, tiles: Tiles | None
+    ) -> Counts:
+        ground = _ground(self.tiles[place] if tiles is None else self.tiles[place] & tiles)
+        if kind == "missing":
+            return self._by_length(found, opened, ground)
+        return self._by_object(kind, found, opened, ground)
 
     def paths(
-        self, found: Iterable[Found], features: Iterable[OsmFeature], tiles: frozenset[tuple[int, int]] | None = None
+        self, found: Iterable[Found], features: Iterable[OsmFeature], tiles: Tiles | None = None
     ) -> dict[str, dict[str, float]]:
         """Place -> how well one can drive on the "map" and on the "corrected" map, 0..1, against the true roads.
 
@@ -135,12 +89,9 @@ class RoadTruth:
         corrected = {ref: line for ref, line in drawn.items() if all(f.osm != ref for f in found)}
         lines = [*corrected.values(), *(f.geometry for f in found if f.kind != "gone")]
         result = {}
-        for place, of_place in self.tiles.items():
-            here = of_place if tiles is None else of_place & tiles
-            if not here:
-                continue
-            ground = _ground(here)
-            true = [self.geometries[i] for i in self.roads]
+        true = [self.geometries[i] for i in self.objects]
+        for place in self.places_on(tiles):
+            ground = _ground(self.tiles[place] if tiles is None else self.tiles[place] & tiles)
             real = _draw(true, ground)
             result[place] = {
                 "map": compare_paths(_draw(list(drawn.values()), ground), real, PIXEL_M).score,
@@ -160,7 +111,7 @@ class RoadTruth:
     def _by_object(self, kind: str, found: Sequence[Found], opened: Sequence[int], ground: BaseGeometry) -> Counts:
         true = {f"way/{i}" for i in opened if self.geometries[i].centroid.within(ground)}
         claimed = {f.osm for f in found if f.kind == kind and f.geometry.centroid.within(ground)}
-        outside = {f"way/{i}" for i, road in self.roads.items() if not road["in_area"]} - true
+        outside = {f"way/{i}" for i, road in self.objects.items() if not road["in_area"]} - true
         return Counts(
             tp=len(claimed & true), fp=len(claimed - true - outside), fn=len(true - claimed),
             unscored=len(claimed & outside),
@@ -169,7 +120,7 @@ class RoadTruth:
 
 def _tiles_of_places(
     tiles: Sequence[Sequence[int]], roads: Mapping[int, dict[str, Any]], geometries: Mapping[int, BaseGeometry]
-) -> dict[str, frozenset[tuple[int, int]]]:
+) -> dict[str, Tiles]:
     """Image -> its tiles: each belongs to the image of the road nearest to its middle."""
     ids = list(roads)
     tree = shapely.STRtree([geometries[i] for i in ids])
@@ -180,7 +131,8 @@ def _tiles_of_places(
     return {name: frozenset(of_place) for name, of_place in sorted(places.items())}
 
 
-def _ground(tiles: Iterable[tuple[int, int]]) -> BaseGeometry:
+@lru_cache(maxsize=64)
+def _ground(tiles: Tiles) -> BaseGeometry:
     return shapely.union_all([box(*Block(ZOOM, x, y, 1).lonlat()).buffer(1e-9) for x, y in tiles])
 
 

@@ -221,9 +221,9 @@ def test_a_fold_has_not_seen_its_own_columns_nor_other_places(truth: Truth) -> N
         (None, "cannot be read: No such file or directory"),
         (b"no json", "not a truth file: JSONDecodeError"),
         (b"\xff\xfe{}", "not a truth file: UnicodeDecodeError"),
-        (b"[]", "not a truth file: a JSON object is expected"),
-        (b"{}", "not a truth file: KeyError: 'buildings'"),
-        (b'{"buildings": 3}', "not a truth file: TypeError"),
+        (b"[]", "not a truth file: a JSON object with buildings or roads is expected"),
+        (b"{}", "not a truth file: a JSON object with buildings or roads is expected"),
+        (b'{"buildings": 3}', "not a truth file of buildings: TypeError"),
     ],
 )
 def test_a_file_that_is_no_truth_is_named_with_what_is_wrong(
