@@ -8,13 +8,12 @@ from fastapi import APIRouter, Path, Query
 from starlette.requests import Request
 from starlette.responses import Response
 
-from daemon.web.osmose.desk import JSON, PREFIX, Desk
+from daemon.web.osmose.desk import GET, JSON, PREFIX, Desk
 from daemon.web.osmose.items import colour_of, item_class, items, topics
 from daemon.web.osmose.languages import languages_of
 from daemon.web.osmose.markers import pin_png, sheet_css, sheet_places, sheet_png
 from daemon.web.osmose.shapes import encode_json
 
-GET = ["GET", "HEAD"]
 #: Pictures stay as they are.
 KEEP = {"Cache-Control": "public, max-age=86400"}
 Langs = Annotated[str | None, Query(description="en,fr; before Accept-Language")]
