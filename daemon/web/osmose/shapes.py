@@ -178,6 +178,11 @@ def point_json(issue: Issue) -> Json:
     return {"type": "Point", "coordinates": list(point(issue.discrepancy))}
 
 
+def degrees(value: float) -> str:
+    """A longitude or latitude for formats that know no exponents: 0.00001, not 1e-05."""
+    return f"{value:.{DECIMALS}f}".rstrip("0").rstrip(".")
+
+
 def tag_list(tags: Mapping[str, str]) -> list[Json]:
     return [{"k": key, "v": value} for key, value in tags.items()]
 

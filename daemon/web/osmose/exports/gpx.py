@@ -9,7 +9,7 @@ from daemon.publish.markup import encode_xml, text_of
 from daemon.web.osmose.exports.letterhead import Letterhead
 from daemon.web.osmose.exports.phrasing import link_of, name_of, story_of
 from daemon.web.osmose.feed import Issue
-from daemon.web.osmose.shapes import point
+from daemon.web.osmose.shapes import degrees, point
 
 
 def write_gpx(issues: Iterable[Issue], head: Letterhead) -> Iterator[bytes]:
@@ -23,7 +23,7 @@ def write_gpx(issues: Iterable[Issue], head: Letterhead) -> Iterator[bytes]:
     for issue in issues:
         lon, lat = point(issue.discrepancy)
         yield encode_xml(
-            f'<wpt lat="{lat}" lon="{lon}"><name>{text_of(name_of(issue, head))}</name>'
+            f'<wpt lat="{degrees(lat)}" lon="{degrees(lon)}"><name>{text_of(name_of(issue, head))}</name>'
             f"<desc>{text_of(story_of(issue, head))}</desc><url>{text_of(link_of(issue, head))}</url></wpt>\n"
         )
     yield b"</gpx>\n"

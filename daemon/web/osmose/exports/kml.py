@@ -8,7 +8,7 @@ from daemon.publish.markup import attribute_of, encode_xml, text_of
 from daemon.web.osmose.exports.letterhead import Letterhead
 from daemon.web.osmose.exports.phrasing import link_of, name_of, story_of
 from daemon.web.osmose.feed import Issue
-from daemon.web.osmose.shapes import kind_of, point
+from daemon.web.osmose.shapes import degrees, kind_of, point
 
 
 def write_kml(issues: Iterable[Issue], head: Letterhead) -> Iterator[bytes]:
@@ -31,6 +31,6 @@ def write_kml(issues: Iterable[Issue], head: Letterhead) -> Iterator[bytes]:
             f"<atom:link href={attribute_of(link_of(issue, head))}/>"
             f"<description>{text_of(story_of(issue, head))}</description>"
             f"<styleUrl>#item-{kind_of(issue.discrepancy, head.kinds).item}</styleUrl>"
-            f"<Point><coordinates>{lon},{lat}</coordinates></Point></Placemark>\n"
+            f"<Point><coordinates>{degrees(lon)},{degrees(lat)}</coordinates></Point></Placemark>\n"
         )
     yield b"</Document>\n</kml>\n"

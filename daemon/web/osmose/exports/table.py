@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator
 from daemon.web.osmose.exports.letterhead import Letterhead
 from daemon.web.osmose.feed import Issue
 from daemon.web.osmose.parameters import SOURCE
-from daemon.web.osmose.shapes import element_of, kind_of, point, subtitle_of, timestamp
+from daemon.web.osmose.shapes import degrees, element_of, kind_of, point, subtitle_of, timestamp
 
 COLUMNS = (
     "uuid", "source", "item", "class", "level", "title", "subtitle", "country", "analyser", "timestamp", "username",
@@ -27,7 +27,7 @@ def write_csv(issues: Iterable[Issue], head: Letterhead) -> Iterator[bytes]:
         yield _line((
             issue.uuid, SOURCE, kind.item, kind.number, kind.level, kind.words(*head.languages).title,
             subtitle_of(discrepancy, head.kinds, head.languages), head.country, head.analyser,
-            timestamp(discrepancy.updated), [], lat, lon,
+            timestamp(discrepancy.updated), [], degrees(lat), degrees(lon),
             f"{element[0]}{element[1]}" if element else "",
         ))
 
