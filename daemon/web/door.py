@@ -91,6 +91,9 @@ class Door:
             return Response(status_code=204, headers=PREFLIGHT)
         if len(scope["path"]) > LONGEST_PATH:
             return _refuse(414, f"a path of more than {LONGEST_PATH} characters")
+        if sum(len(name) + len(value) for name, value in scope["headers"]) > self._web.max_head:
+            # h11 counts only what it waits for the rest of.
+            return _refuse(431, f"headers of more than {self._web.max_head} bytes")
         if "\0" in scope["path"] or b"%00" in scope["query_string"]:
             return _refuse(400, "a NUL character")
         length = headers.get("content-length", "0")

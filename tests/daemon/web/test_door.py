@@ -62,6 +62,13 @@ def test_a_body_that_is_too_large_is_refused_before_it_is_read_and_while_it_is(s
         assert answer.headers["Access-Control-Allow-Origin"] == "*"
 
 
+def test_a_head_that_is_too_large_is_refused_however_fast_it_comes(served: Served) -> None:
+    for headers in ({"X-One": "x" * 70_000}, {f"X-{i}": "x" * 50 for i in range(1_300)}):
+        answer = served.get("/healthz", headers=headers)
+        assert answer.status_code in (400, 431) and answer.headers["connection"] == "close"
+    assert served.get("/healthz", headers={"X-One": "x" * 60_000}).status_code == 200
+
+
 def test_paths_and_queries_that_mean_nothing_are_refused(served: Served) -> None:
     assert served.get("/" + "x" * (LONGEST_PATH + 1)).status_code == 414
     assert served.get("/api/v1/%00").status_code == 400
