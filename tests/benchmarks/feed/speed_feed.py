@@ -27,10 +27,10 @@ from crowd import COUNTRY, KINDS, Crowd, fill_ledger, fill_osmose, key_of, make_
 from load import Sender, Senders, http_senders, run_load
 
 from daemon.config import parse, render
-from daemon.db import Database, EmbeddedServer, migrate
+from daemon.db import Database, EmbeddedServer, migrate, query
 from daemon.discrepancies.life import close, publish, reopen
 from daemon.tiling.grid import Block, Tile, tile_at
-from daemon.web.osmose.feed import read_issues, read_spots, snapshot
+from daemon.web.osmose.feed import read_spots, snapshot
 from daemon.web.osmose.parameters import Wanted
 from daemon.web.osmose.places import stretch_of_tile
 
@@ -212,7 +212,8 @@ def _ours(dsn: str, places: Sequence[Where], full: bool) -> Senders:
                 with snapshot(db) as cursor:
                     spots = read_spots(cursor, wanted, LIMIT, stretches)
                     if full:
-                        read_issues(cursor, spots)
+                        cursor.execute(query("discrepancies_by_key"), {"keys": [spot.key for spot in spots]})
+                        cursor.fetchall()
                 return "query"
 
             yield send
