@@ -48,7 +48,7 @@ lint: env ## style (ruff)
 bench: env ## times, memory and throughput, printed as tables
 	$(BIN)/python -m pytest -q -s tests/benchmarks -o python_files='bench_*.py' -m benchmark
 
-bench-osm: env ## the OSM side beside osm2pgsql (needs it, and PostgreSQL with PostGIS); takes some 25 minutes
+bench-osm: env ## the OSM side beside osm2pgsql (needs it, and PostgreSQL with PostGIS); takes some 7 minutes
 	$(BIN)/python -m pytest -q -s tests/benchmarks/osm -o python_files='speed_*.py' -m benchmark
 
 bench-data: env ## training data: GeoIter, RecordIO and files side by side (needs PostgreSQL with PostGIS); takes two minutes

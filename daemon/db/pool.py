@@ -7,8 +7,10 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 
+import orjson
 import psycopg2
 import psycopg2.extensions
+import psycopg2.extras
 
 from daemon.errors import DatabaseUnavailable, StorageFull
 
@@ -129,7 +131,9 @@ class Database:
         for name, value in (("application_name", "mapgap"), ("connect_timeout", CONNECT_TIMEOUT)):
             if name not in own:
                 extra[name] = value
-        return psycopg2.connect(self._dsn, **extra)
+        connection = psycopg2.connect(self._dsn, **extra)
+        psycopg2.extras.register_default_jsonb(connection, loads=orjson.loads)  # a third of the time of reading rows
+        return connection
 
     def _take(self) -> psycopg2.extensions.connection:
         if self._closed:

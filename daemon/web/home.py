@@ -39,7 +39,6 @@ def show_home(request: Request, backend: BackendOf) -> HTMLResponse:
     return HTMLResponse(page)
 
 
-@router.api_route("/api/v1/", methods=["GET", "HEAD"])
 @router.api_route("/api/v1", methods=["GET", "HEAD"])
 async def show_operations(request: Request) -> HTMLResponse:
     """All operations of the API, as its OpenAPI document has them."""

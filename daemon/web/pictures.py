@@ -24,10 +24,12 @@ from daemon.discrepancies.model import Discrepancy
 from daemon.errors import NotHere, NotNow
 from daemon.eyes import remember
 from daemon.picture import draw_layers, lay_over
+from daemon.publish.feed import fact
 from daemon.tiling.grid import TILE_PX, Block, tile_at
 from daemon.web.backend import Backend
 from detectors.base import Chip, Detector, OsmFeature, Probabilities
 from detectors.errors import ModelError
+from detectors.landcover_tags import SUBJECTS
 from detectors.segmentation.bundle import Bundle
 
 log = logging.getLogger(__name__)
@@ -92,7 +94,7 @@ class Pictures:
             had, _, png = kept.partition(b"\n")
             return Drawn(png, tuple(had.decode().split()))
         chip = self._chip(block) if OF_THE_GROUND & set(layers) else _blank(block, tiling.margin)
-        mask = self._mask(chip, detector) if "mask" in layers else None
+        mask = self._mask(chip, discrepancy) if "mask" in layers else None
         drawn = _draw(discrepancy, chip, mask, features, layers, size)
         if cache:
             life = LIFE if set(drawn.layers) == set(layers) else LIFE_UNMASKED
@@ -134,13 +136,12 @@ class Pictures:
         with self._lock:
             self._coming.pop(block, None)
 
-    def _mask(self, chip: Chip, detector: Detector | None) -> Probabilities | None:
-        """What a network said of it, if that is kept and has a class of the detector's name."""
+    def _mask(self, chip: Chip, discrepancy: Discrepancy) -> Probabilities | None:
+        """What a network said of what is claimed, if that is kept."""
         imagery, settings = self._backend.imagery, self._backend.config.detectors
-        if imagery is None or detector is None or detector.name not in settings.running:
-            return None
-        model = getattr(settings.running[detector.name], "model", "")
-        if not model:  # it reads the pixels themselves
+        table = settings.running.get(discrepancy.detector)
+        model = getattr(table, "model", "")
+        if imagery is None or table is None or not model:  # without a model the pixels themselves are read
             return None
         try:
             with self._lock:
@@ -148,13 +149,23 @@ class Pictures:
         except ModelError as error:
             log.warning("no mask can be shown: %s", error)
             return None
-        bands = settings.running[detector.name].bands
         try:
-            known = remember(imagery.cache, bundle, chip, augment=settings.augment, bands=bands)
+            known = remember(imagery.cache, bundle, chip, augment=settings.augment, bands=table.bands)
         except ModelError as error:
             log.warning("no mask can be shown: %s", error)
             return None
-        return known if known is not None and detector.name in known.classes else None
+        return None if known is None else _claimed(known, discrepancy)
+
+
+def _claimed(answer: Probabilities, discrepancy: Discrepancy) -> Probabilities | None:
+    """How likely the ground is what a claim is about, under the detector's name; None where the network knows no such.
+
+    That is the network's class of this name or, where the claim names a cover, those by which networks call it.
+    """
+    cover = fact(discrepancy.evidence, "cover")
+    called = SUBJECTS.get(cover, (cover,)) if cover else (discrepancy.detector,)
+    planes = [answer.of(name) for name in called if name in answer.classes]
+    return Probabilities(sum(planes)[np.newaxis], (discrepancy.detector,), answer.model) if planes else None
 
 
 def _blank(block: Block, margin: int) -> Chip:

@@ -11,11 +11,9 @@ from __future__ import annotations
 
 import base64
 import math
-import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
-from xml.sax.saxutils import quoteattr
 
 from psycopg2.extensions import cursor as Cursor
 from shapely.geometry import Polygon
@@ -25,6 +23,7 @@ from daemon.discrepancies.model import Discrepancy
 from daemon.osm.elements import Way
 from daemon.osm.rows import fetch_nodes, fetch_ways
 from daemon.publish.feed import fact, geometry_json
+from daemon.publish.markup import attribute_of
 from detectors.base import EARTH_RADIUS_M
 
 #: MapRoulette's number of this way of cooperating.
@@ -37,8 +36,6 @@ MOVED = frozenset({("building", "misplaced")})
 TAG_LENGTH = 255
 #: OSM keeps places in steps of so many degrees.
 STEP = 1e-7
-#: What XML 1.0 has no way to say.
-_NOT_XML = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 
 
 class MapNode(NamedTuple):
@@ -171,10 +168,6 @@ def _way_lines(attributes: str, refs: Iterable[int], tags: Mapping[str, str]) ->
     return [
         f"  <way {attributes}>",
         *(f'   <nd ref="{ref}"/>' for ref in refs),
-        *(f"   <tag k={_quoted(name)} v={_quoted(value)}/>" for name, value in sorted(tags.items())),
+        *(f"   <tag k={attribute_of(name)} v={attribute_of(value)}/>" for name, value in sorted(tags.items())),
         "  </way>",
     ]
-
-
-def _quoted(text: str) -> str:
-    return quoteattr(_NOT_XML.sub("", text))

@@ -33,7 +33,8 @@ class Phrases:
     def number(self, value: float, decimals: int) -> str:
         """E.g. 1,234.5 in English and 1.234,5 in German."""
         text = f"{value:,.{decimals}f}" if abs(value) >= self.group_from else f"{value:.{decimals}f}"
-        return text.translate({ord(","): self.group, ord("."): self.decimal})
+        whole, point, rest = text.partition(".")
+        return whole.replace(",", self.group) + (self.decimal + rest if point else "")
 
     def day(self, text: str) -> str:
         """A date that is given as 2026-11-22; what is none stays as it is."""

@@ -5,8 +5,8 @@
 
 The answers are those of osmose-frontend, read off its sources: 200 "OK"; 400 (before: 409) with "Already up to date"
 for a timestamp it had before, which is as good; 403 "AUTH FAIL"; 422 for a missing field; 500 with a traceback for
-whatever it cannot merge, of which it then has merged nothing. An older one says the latter with 200, so that only "OK"
-counts. No redirect is followed, because the code goes along.
+whatever it cannot merge, of which it then has merged nothing. An older one says its failures with 200, so that only
+"OK" counts. No redirect is followed, because the code goes along.
 """
 
 from __future__ import annotations
@@ -126,7 +126,7 @@ class Frontend:
         self._see_that_it_is_there(answer)
         if status == 200 and answer.content.strip().strip(b'"') == b"OK":
             return "merged"
-        if status in (400, 409) and KNOWN in said.lower():
+        if status in (200, 400, 409) and KNOWN in said.lower():
             return "known"
         if status in (401, 403):
             raise FrontendRefused(

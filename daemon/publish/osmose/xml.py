@@ -18,15 +18,14 @@ map on the word of a program. Each of these claims needs somebody who looks firs
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable
 from datetime import datetime
 from typing import BinaryIO, Literal
-from xml.sax.saxutils import quoteattr
 
 from daemon import __version__
 from daemon.discrepancies.model import Discrepancy, utc
 from daemon.publish.feed import ExportContext
+from daemon.publish.markup import attribute_of, encode_xml
 from daemon.publish.osmose.identity import subclass_of
 from daemon.publish.osmose.subtitle import subtitles
 from detectors.catalogue import Kind
@@ -35,8 +34,6 @@ from detectors.catalogue import Kind
 ANALYSER_VERSION = 1
 #: A snapshot, or a change.
 Block = Literal["analyser", "analyserChange"]
-
-_NOT_XML = re.compile("[^\u0009\u000a\u000d\u0020-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 
 
 def write(
@@ -67,24 +64,24 @@ def write(
 def opening(block: Block, timestamp: datetime) -> bytes:
     """How a document with one block begins; ValueError for a time without zone."""
     versions = f'analyser_version="{ANALYSER_VERSION}" version="mapgap-{__version__}"'
-    return _HEAD + _encode(f' <{block} timestamp="{utc(timestamp)}" {versions}>\n')
+    return _HEAD + encode_xml(f' <{block} timestamp="{utc(timestamp)}" {versions}>\n')
 
 
 def closing(block: Block) -> bytes:
     """How it ends."""
-    return _encode(f" </{block}>\n") + _FOOT
+    return encode_xml(f" </{block}>\n") + _FOOT
 
 
 def declaration(kind: Kind, context: ExportContext) -> bytes:
     """A <class> with all that people are told of it."""
     facts = {"tag": ",".join(kind.topics), "source": context.source, "resource": context.resource}
-    attributes = "".join(f" {name}={_quote(value)}" for name, value in facts.items() if value)
+    attributes = "".join(f" {name}={attribute_of(value)}" for name, value in facts.items() if value)
     lines = [f'  <class id="{kind.number}" item="{kind.item}" level="{kind.level}"{attributes}>']
     for language, words in kind.wording.items():
         texts = [("classtext", words.title), ("detail", words.detail), ("fix", words.fix), ("trap", words.trap)]
         texts += [("example", words.example)] if words.example else []
-        lines += [f'   <{element} lang="{language}" title={_quote(text)}/>' for element, text in texts]
-    return _encode("\n".join([*lines, "  </class>\n"]))
+        lines += [f'   <{element} lang="{language}" title={attribute_of(text)}/>' for element, text in texts]
+    return encode_xml("\n".join([*lines, "  </class>\n"]))
 
 
 def error(discrepancy: Discrepancy, kind: Kind) -> bytes:
@@ -97,29 +94,21 @@ def error(discrepancy: Discrepancy, kind: Kind) -> bytes:
     if discrepancy.osm:
         lines.append(f"   <{_element(discrepancy.osm)}/>")
     lines += [
-        f'   <text lang="{language}" value={_quote(text)}/>' for language, text in subtitles(discrepancy, kind).items()
+        f'   <text lang="{language}" value={attribute_of(text)}/>'
+        for language, text in subtitles(discrepancy, kind).items()
     ]
-    return _encode("\n".join([*lines, "  </error>\n"]))
+    return encode_xml("\n".join([*lines, "  </error>\n"]))
 
 
 def deletion(osm: str) -> bytes:
     """A <delete>, in a change: all that the source says of an element ("way/123") goes."""
     name, _, number = osm.partition("/")
-    return _encode(f'  <delete type="{name}" id="{int(number)}"/>\n')
+    return encode_xml(f'  <delete type="{name}" id="{int(number)}"/>\n')
 
 
 def _element(osm: str) -> str:
     name, _, number = osm.partition("/")
     return f'{name} id="{int(number)}"'
-
-
-def _quote(text: str) -> str:
-    """A quoted attribute; characters that XML 1.0 cannot hold are left out."""
-    return quoteattr(_NOT_XML.sub("", text))
-
-
-def _encode(text: str) -> bytes:
-    return text.encode("utf-8", "replace")
 
 
 _HEAD = b'<?xml version="1.0" encoding="UTF-8"?>\n<analysers>\n'

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Any
 from urllib.parse import urlencode
 
 from psycopg2.extensions import cursor as Cursor
@@ -18,10 +19,13 @@ from daemon.web.osmose.feed import sequence_of, snapshot
 from daemon.web.osmose.freshness import Freshness
 from daemon.web.osmose.items import Totals
 from daemon.web.osmose.languages import languages_of
-from daemon.web.osmose.parameters import Asked, Kinds, Wanted
+from daemon.web.osmose.parameters import DESCRIBED, Kinds, Wanted, asked_of
 
 PREFIX = "/api/0.3"
 JSON = "application/json"
+#: Of a route that is read, and of one that is asked by all the parameters.
+GET = ["GET", "HEAD"]
+ASKED: dict[str, Any] = {"methods": GET, "openapi_extra": DESCRIBED}
 #: What an analyser is called whose issues these are.
 ANALYSER = "mapgap"
 #: Line of the ledger's history that an answer knows; `/changes?since=` goes on from there.
@@ -47,13 +51,13 @@ class Desk:
     def country(self) -> str:
         return self.backend.config.area.name
 
-    def read(self, asked: Asked, request: Request) -> Wanted:
+    def read(self, request: Request) -> Wanted:
         """What a request wants.
 
         Raises:
-            RequestValidationError: a value that has no meaning.
+            RequestValidationError: as `asked_of`; a value that has no meaning.
         """
-        return asked.read(self.kinds, self.country, request.headers.get("accept-language"))
+        return asked_of(request.query_params).read(self.kinds, self.country, request.headers.get("accept-language"))
 
     @contextmanager
     def fresh(

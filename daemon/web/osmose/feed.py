@@ -188,7 +188,7 @@ def _with_discrepancies(cursor: Cursor, named: Sequence[tuple[str, str]]) -> lis
     if not named:
         return []
     cursor.execute(query("discrepancies_by_key"), {"keys": [key for _, key in named]})
-    known = {row[0]: Discrepancy.of(row) for row in cursor.fetchall()}
+    known = {discrepancy.key: discrepancy for discrepancy in Discrepancy.of_all(cursor.fetchall())}
     found = [known[key] for _, key in named]
     geometries = outlines([discrepancy.geometry for discrepancy in found])
     return [Issue(uuid, *rest) for (uuid, _), *rest in zip(named, found, geometries, strict=True)]

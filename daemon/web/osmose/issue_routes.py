@@ -16,14 +16,13 @@ from daemon.discrepancies.life import lock_ledger
 from daemon.reviews.intake import take_verdict
 from daemon.reviews.retraction import take_back
 from daemon.reviews.verdicts import Verdict
-from daemon.web.osmose.desk import JSON, Desk
+from daemon.web.osmose.desk import GET, JSON, Desk
 from daemon.web.osmose.feed import Issue, find_issue
 from daemon.web.osmose.fixes import fixes_of, osm_file
 from daemon.web.osmose.languages import languages_of
 from daemon.web.osmose.parameters import Status
 from daemon.web.osmose.shapes import elements, encode_json, false_positive, one
 
-GET = ["GET", "HEAD"]
 #: Bodies of 410, by which clients tell them apart.
 GONE = "Id is not present in database."
 NO_FIX = "Fix is not present in database."

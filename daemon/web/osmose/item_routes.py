@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
+import hashlib
 from typing import Annotated
 
 from fastapi import APIRouter, Path, Query
 from starlette.requests import Request
 from starlette.responses import Response
 
-from daemon.web.osmose.desk import JSON, PREFIX, Desk
-from daemon.web.osmose.items import colour_of, item_class, items, topics
+from daemon.web.osmose.desk import GET, JSON, PREFIX, Desk
+from daemon.web.osmose.items import Pages, colour_of, item_class, items, topics
 from daemon.web.osmose.languages import languages_of
 from daemon.web.osmose.markers import pin_png, sheet_css, sheet_places, sheet_png
 from daemon.web.osmose.shapes import encode_json
 
-GET = ["GET", "HEAD"]
 #: Pictures stay as they are.
 KEEP = {"Cache-Control": "public, max-age=86400"}
 Langs = Annotated[str | None, Query(description="en,fr; before Accept-Language")]
@@ -24,38 +24,45 @@ Number = Annotated[int, Path(ge=-(2**63), le=2**63 - 1)]
 def add_items(router: APIRouter, desk: Desk) -> None:
     """Let a router answer them."""
 
+    knobs = desk.backend.config.osmose
+    pages = Pages(knobs.source, knobs.resource)
+
     def languages(request: Request, langs: str | None) -> tuple[str, ...]:
         return languages_of(langs, request.headers.get("accept-language"))
 
-    def say(value: object) -> Response:
-        return Response(encode_json(value), media_type=JSON, headers={"Vary": "Accept-Language"})
+    def say(request: Request, value: object) -> Response:
+        body = encode_json(value)
+        headers = {"ETag": f'W/"{hashlib.sha256(body).hexdigest()[:16]}"', "Vary": "Accept-Language"}
+        if headers["ETag"] in request.headers.get("if-none-match", ""):
+            return Response(status_code=304, headers=headers)
+        return Response(body, media_type=JSON, headers={"Cache-Control": "no-cache", **headers})
 
     @router.api_route("/items", methods=GET, summary="Items, with their classes and how many issues they have")
     def all_items(request: Request, langs: Langs = None) -> Response:
-        return say(items(desk.kinds, desk.totals.read(), languages(request, langs)))
+        return say(request, items(desk.kinds, desk.totals.read(), languages(request, langs), pages))
 
     @router.api_route("/items/{item}/class/{number}", methods=GET, summary="What people are told of one class")
     def one_class(request: Request, item: Number, number: Number, langs: Langs = None) -> Response:
         """Of one that there is not: the same, with nothing in it."""
-        return say(item_class(desk.kinds, item, number, languages(request, langs)))
+        return say(request, item_class(desk.kinds, item, number, languages(request, langs), pages))
 
     @router.api_route("/tags", methods=GET, summary="Topics")
-    def tags() -> Response:
-        return say({"tags": topics(desk.kinds.values())})
+    def tags(request: Request) -> Response:
+        return say(request, {"tags": topics(desk.kinds.values())})
 
     @router.api_route("/countries", methods=GET, summary="Where issues come from: the one area of this server")
-    def countries() -> Response:
-        return say({"countries": [desk.country]})
+    def countries(request: Request) -> Response:
+        return say(request, {"countries": [desk.country]})
 
     @router.api_route("/user/{name}", methods=GET, summary="Issues of one mapper")
-    def user(name: str) -> Response:
+    def user(request: Request, name: str) -> Response:
         """None: mapgap keeps no names of mappers."""
-        return say({"issues": []})
+        return say(request, {"issues": []})
 
     @router.api_route("/user_count/{name}", methods=GET, summary="How many issues a mapper has, by level")
-    def user_count(name: str) -> Response:
+    def user_count(request: Request, name: str) -> Response:
         """None: mapgap keeps no names of mappers."""
-        return say({"1": 0, "2": 0, "3": 0})
+        return say(request, {"1": 0, "2": 0, "3": 0})
 
 
 def add_pictures(router: APIRouter, desk: Desk) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 from daemon.db import Database
 from daemon.web.osmose.feed import count_kinds, snapshot
@@ -47,7 +47,16 @@ def category_of(item: int) -> int:
     return item // 1000 * 10
 
 
-def items(kinds: Kinds, totals: Mapping[tuple[str, str], int], languages: Sequence[str]) -> Json:
+class Pages(NamedTuple):
+    """Web pages shown with each class: about the program that finds such issues, and about what it finds them in."""
+
+    source: str
+    resource: str
+
+
+def items(
+    kinds: Kinds, totals: Mapping[tuple[str, str], int], languages: Sequence[str], pages: Pages
+) -> Json:
     """Everything there is, by category and item."""
     categories: dict[int, list[Json]] = {}
     for item, members in sorted(_by_item(kinds).items()):
@@ -58,20 +67,20 @@ def items(kinds: Kinds, totals: Mapping[tuple[str, str], int], languages: Sequen
             "item": item, "color": colour_of(kinds, item), "flag": "=", "title": _title(members),
             "levels": [{"level": level, "count": count} for level, count in zip(LEVELS, counts, strict=True)],
             "number": counts, "tags": topics(members.values()),
-            "class": [_class(kind, languages) for kind in members.values()], "categ": category_of(item),
+            "class": [_class(kind, languages, pages) for kind in members.values()], "categ": category_of(item),
         })
     return {"categories": [
         {"categ": number, "title": auto(CATEGORY), "items": found} for number, found in sorted(categories.items())
     ]}
 
 
-def item_class(kinds: Kinds, item: int, number: int, languages: Sequence[str]) -> Json:
+def item_class(kinds: Kinds, item: int, number: int, languages: Sequence[str], pages: Pages) -> Json:
     """What people are told of one class. Of one that there is not: the same, with nothing in it.
 
     Editors ask for all the classes they know, and stop working at the first that is refused.
     """
     members = _by_item(kinds).get(item, {})
-    found = [_class(kind, languages) for kind in members.values() if kind.number == number]
+    found = [_class(kind, languages, pages) for kind in members.values() if kind.number == number]
     entries = [{
         "item": item, "categorie_id": category_of(item), "color": colour_of(kinds, item), "title": _title(members),
         "class": found,
@@ -101,10 +110,11 @@ def _title(members: Mapping[tuple[str, str], Kind]) -> Json:
     return auto(", ".join(menu(detector) for detector in detectors))
 
 
-def _class(kind: Kind, languages: Sequence[str]) -> Json:
+def _class(kind: Kind, languages: Sequence[str], pages: Pages) -> Json:
     words = kind.words(*languages)
     return {
         "item": kind.item, "class": kind.number, "title": auto(words.title), "level": kind.level,
         "tags": list(kind.topics), "detail": auto(words.detail), "fix": auto(words.fix), "trap": auto(words.trap),
-        "example": auto(words.example) if words.example else None, "source": None, "resource": None,
+        "example": auto(words.example) if words.example else None,
+        "source": pages.source or None, "resource": pages.resource or None,
     }

@@ -7,12 +7,12 @@ from dataclasses import replace
 from itertools import chain
 from typing import Annotated
 
-from fastapi import APIRouter, Depends, Query
+from fastapi import APIRouter, Query
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response, StreamingResponse
 
-from daemon.web.osmose.desk import JSON, Desk, next_link
+from daemon.web.osmose.desk import ASKED, JSON, Desk, next_link
 from daemon.web.osmose.exports import BRIEF, FORMATS, FULL, Format, josm_link
 from daemon.web.osmose.feed import (
     PORTION,
@@ -24,33 +24,31 @@ from daemon.web.osmose.feed import (
     sequence_of,
     snapshot,
 )
-from daemon.web.osmose.parameters import After, Asked, Wanted
+from daemon.web.osmose.parameters import After, Wanted
 from daemon.web.osmose.shapes import encode_json, full
 
-GET = ["GET", "HEAD"]
 #: Lines of the ledger's history that one answer tells of, if not told otherwise, and at most.
 LINES, MOST_LINES = 1000, 10_000
 #: Issues whose objects JOSM is told to load in one go.
 MOST_OBJECTS = 500
 #: Bytes of a long list that are sent at once.
 PIECE = 65_536
-AskedList = Annotated[Asked, Depends()]
 
 
 def add_lists(router: APIRouter, desk: Desk) -> None:
     """Let a router answer them."""
 
-    @router.api_route("/issues", methods=GET, summary="Issues as JSON")
-    @router.api_route("/issues.json", methods=GET, summary="Issues as JSON")
-    def issues(request: Request, asked: AskedList) -> Response:
+    @router.api_route("/issues", **ASKED, summary="Issues as JSON")
+    @router.api_route("/issues.json", **ASKED, summary="Issues as JSON")
+    def issues(request: Request) -> Response:
         """What is shown to people and passes the filters; always in the same order."""
-        wanted = desk.read(asked, request)
+        wanted = desk.read(request)
         return _list(desk, request, wanted, FULL if wanted.full else BRIEF)
 
-    @router.api_route("/issues.josm", methods=GET, summary="Load in JOSM")
-    def josm(request: Request, asked: AskedList) -> Response:
+    @router.api_route("/issues.josm", **ASKED, summary="Load in JOSM")
+    def josm(request: Request) -> Response:
         """A redirect to JOSM's remote control on the machine of who asks."""
-        wanted = desk.read(asked, request)
+        wanted = desk.read(request)
         with snapshot(desk.backend.db) as cursor:
             found = read_issues(cursor, read_spots(cursor, wanted, min(_limit(desk, wanted), MOST_OBJECTS)))
         return RedirectResponse(josm_link(found), 307)
@@ -58,16 +56,16 @@ def add_lists(router: APIRouter, desk: Desk) -> None:
     for ending in FORMATS:
         _add_export(router, desk, ending)
 
-    @router.api_route("/changes", methods=GET, summary="What changed since")
+    @router.api_route("/changes", **ASKED, summary="What changed since")
     def changes(
-        request: Request, asked: AskedList, since: Annotated[int, Query(ge=0, le=2**63 - 1)],
+        request: Request, since: Annotated[int, Query(ge=0, le=2**63 - 1)],
     ) -> Response:
         """Issues that are new or other than they were, and the names of those that are shown no more.
 
         Ask with the `sequence` of the last answer, or with the header Mapgap-Sequence of a list; again while there is
         `more`. No filter applies but the language and the limit.
         """
-        wanted = desk.read(asked, request)
+        wanted = desk.read(request)
         limit = min(wanted.limit if "limit" in request.query_params else LINES, MOST_LINES) or MOST_LINES
         with snapshot(desk.backend.db) as cursor:
             if since > sequence_of(cursor):
@@ -81,10 +79,10 @@ def add_lists(router: APIRouter, desk: Desk) -> None:
 
 
 def _add_export(router: APIRouter, desk: Desk, ending: str) -> None:
-    @router.api_route(f"/issues.{ending}", methods=GET, summary=f"Issues as {ending}", name=f"issues_{ending}")
-    def export(request: Request, asked: AskedList) -> Response:
+    @router.api_route(f"/issues.{ending}", **ASKED, summary=f"Issues as {ending}", name=f"issues_{ending}")
+    def export(request: Request) -> Response:
         """The same list in another format."""
-        return _list(desk, request, desk.read(asked, request), FORMATS[ending])
+        return _list(desk, request, desk.read(request), FORMATS[ending])
 
 
 def _list(desk: Desk, request: Request, wanted: Wanted, form: Format) -> Response:

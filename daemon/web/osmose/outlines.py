@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -28,7 +29,8 @@ def _simple(polygons: np.ndarray) -> Iterator[dict[str, Any] | None]:
     rings, owners = shapely.get_coordinates(shapely.get_exterior_ring(polygons), return_index=True)
     rings = np.round(rings, DECIMALS)
     rounded = shapely.linearrings(rings, indices=owners)
-    valid, anticlockwise = shapely.is_valid(shapely.polygons(rounded)), shapely.is_ccw(rounded)
-    for number, ring in enumerate(np.split(rings, np.flatnonzero(np.diff(owners)) + 1)):
-        points = ring if anticlockwise[number] else ring[::-1]
-        yield {"type": "Polygon", "coordinates": [points.tolist()]} if valid[number] else None
+    valid, anticlockwise = shapely.is_valid(shapely.polygons(rounded)).tolist(), shapely.is_ccw(rounded).tolist()
+    points, ends = rings.tolist(), np.searchsorted(owners, np.arange(len(polygons) + 1)).tolist()
+    for number, (start, end) in enumerate(pairwise(ends)):
+        ring = points[start:end] if anticlockwise[number] else points[start:end][::-1]
+        yield {"type": "Polygon", "coordinates": [ring]} if valid[number] else None

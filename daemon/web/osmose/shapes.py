@@ -6,10 +6,11 @@ Additions that its clients pass over: in full lists `key`, `confidence`, `geomet
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
+
+import orjson
 
 from daemon.discrepancies.model import Discrepancy, utc
 from daemon.publish.feed import DECIMALS
@@ -24,14 +25,13 @@ Json = dict[str, Any]
 
 #: Half the side of the box that is shown around an issue, degrees.
 AROUND = 0.002
-_JSON = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":"))
 #: The name of what an element is, by the letter that the lists have.
 LETTERS = {"node": "N", "way": "W", "relation": "R"}
 
 
 def encode_json(value: Any) -> bytes:
-    """One line; what is in it comes from the ledger and the catalogue, and is finite."""
-    return _JSON.encode(value).encode("utf-8", "replace")
+    """One line of UTF-8; what is in it comes from the ledger and the catalogue."""
+    return orjson.dumps(value)
 
 
 def auto(text: str) -> dict[str, str]:
@@ -171,6 +171,16 @@ def point(discrepancy: Discrepancy) -> tuple[float, float]:
     """(lon, lat) to a centimetre."""
     lon, lat = discrepancy.point
     return round(lon, DECIMALS), round(lat, DECIMALS)
+
+
+def point_json(issue: Issue) -> Json:
+    """Where it is, as GeoJSON."""
+    return {"type": "Point", "coordinates": list(point(issue.discrepancy))}
+
+
+def degrees(value: float) -> str:
+    """A longitude or latitude for formats that know no exponents: 0.00001, not 1e-05."""
+    return f"{value:.{DECIMALS}f}".rstrip("0").rstrip(".")
 
 
 def tag_list(tags: Mapping[str, str]) -> list[Json]:

@@ -3,32 +3,29 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Annotated
 
-from fastapi import APIRouter, Depends
+from fastapi import APIRouter
 from starlette.requests import Request
 from starlette.responses import Response
 
 from daemon.tiling.grid import Tile
-from daemon.web.osmose.desk import JSON, Answer, Desk
+from daemon.web.osmose.desk import ASKED, JSON, Answer, Desk
 from daemon.web.osmose.feed import Spot, count_squares, read_spots
-from daemon.web.osmose.parameters import Asked, Wanted
+from daemon.web.osmose.parameters import Wanted
 from daemon.web.osmose.places import DEEPEST, Stretch, stretch_of_tile
 from daemon.web.osmose.shapes import encode_json, tile_collection
 from daemon.web.osmose.tiles import DEEPER, DEEPEST_HEAT, ZOOMS, heat_tile, points_tile
 
-GET = ["GET", "HEAD"]
 MVT = "application/vnd.mapbox-vector-tile"
-AskedTile = Annotated[Asked, Depends()]
 
 
 def add_tiles(router: APIRouter, desk: Desk) -> None:
     """Let a router answer them."""
 
-    @router.api_route("/issues/{z}/{x}/{y}.heat.mvt", methods=GET, summary="Heat map")
-    def heat(request: Request, z: int, x: int, y: int, asked: AskedTile) -> Response:
+    @router.api_route("/issues/{z}/{x}/{y}.heat.mvt", **ASKED, summary="Heat map")
+    def heat(request: Request, z: int, x: int, y: int) -> Response:
         """A square for each of 32 x 32 in which there are issues."""
-        tile, wanted = Tile(z, x, y), desk.read(asked, request)
+        tile, wanted = Tile(z, x, y), desk.read(request)
         stretch = stretch_of_tile(tile)
         if stretch is None or z > DEEPEST_HEAT:
             return Response(status_code=204)
@@ -37,21 +34,21 @@ def add_tiles(router: APIRouter, desk: Desk) -> None:
             squares = count_squares(cursor, wanted, stretch, 2 * (DEEPEST - z - DEEPER))
         return answer.of(heat_tile(tile, squares, desk.kinds, total), MVT) if squares else Response(status_code=204)
 
-    @router.api_route("/issues/{z}/{x}/{y}.mvt", methods=GET, summary="Vector tile")
-    def mvt(request: Request, z: int, x: int, y: int, asked: AskedTile) -> Response:
+    @router.api_route("/issues/{z}/{x}/{y}.mvt", **ASKED, summary="Vector tile")
+    def mvt(request: Request, z: int, x: int, y: int) -> Response:
         """A point for each issue; 204 where there is none, or at zooms other than 7 to 18."""
-        tile, wanted = Tile(z, x, y), desk.read(asked, request)
+        tile, wanted = Tile(z, x, y), desk.read(request)
         stretch = _shown(tile)
         if stretch is None:
             return Response(status_code=204)
         spots, full, answer = _read(desk, request, wanted, stretch)
         return answer.of(points_tile(tile, spots, desk.kinds, full=full), MVT) if spots else Response(status_code=204)
 
-    @router.api_route("/issues/{z}/{x}/{y}.geojson", methods=GET, summary="Tile as GeoJSON")
-    @router.api_route("/issues/{z}/{x}/{y}.json", methods=GET, summary="Tile as GeoJSON")
-    def geojson(request: Request, z: int, x: int, y: int, asked: AskedTile) -> Response:
+    @router.api_route("/issues/{z}/{x}/{y}.geojson", **ASKED, summary="Tile as GeoJSON")
+    @router.api_route("/issues/{z}/{x}/{y}.json", **ASKED, summary="Tile as GeoJSON")
+    def geojson(request: Request, z: int, x: int, y: int) -> Response:
         """Points with uuid, item and class; no points at zooms other than 7 to 18."""
-        wanted = desk.read(asked, request)
+        wanted = desk.read(request)
         media_type = JSON if request.url.path.endswith(".json") else "application/vnd.geo+json"
         stretch = _shown(Tile(z, x, y))
         if stretch is None:

@@ -16,6 +16,23 @@ def test_slashes_are_collapsed_wherever_they_are(served: Served) -> None:
     assert served.json("//api///v1//discrepancies")["discrepancies"] == []
 
 
+@pytest.mark.parametrize("path", ["/api/0.3/issues/", "/api/0.3/items//", "/api/v1/discrepancies/", "/healthz/"])
+def test_a_slash_at_the_end_is_no_redirect_and_no_host_is_believed(served: Served, path: str) -> None:
+    answer = served.get(path, headers={"Host": "elsewhere.example"})
+    assert answer.status_code == 200
+    assert "elsewhere" not in f"{answer.headers}{answer.text}"
+
+
+def test_long_answers_are_packed_for_who_takes_them_so(served: Served) -> None:
+    plain, packed = (
+        served.get("/api/0.3/items", headers={"Accept-Encoding": encoding}) for encoding in ("identity", "gzip")
+    )
+    assert "content-encoding" not in plain.headers and packed.headers["content-encoding"] == "gzip"
+    assert packed.json() == plain.json() and packed.headers["etag"] == plain.headers["etag"]
+    assert {"Accept-Language", "Accept-Encoding"} <= set(packed.headers["vary"].split(", "))
+    assert int(packed.headers["content-length"]) < len(plain.content) / 2
+
+
 @pytest.mark.parametrize(("path", "status"), [
     ("/healthz", 200), ("/nothing", 404), ("/api/v1/discrepancies?limit=0", 422),
 ])
@@ -33,7 +50,7 @@ def test_a_browser_that_asks_first_is_told_yes(served: Served) -> None:
     answer = served.ask("OPTIONS", path, headers={"Origin": "https://example.org"})
     assert answer.status_code == 204
     assert "POST" in answer.headers["Access-Control-Allow-Methods"]
-    assert "Authorization" in answer.headers["Access-Control-Allow-Headers"]
+    assert answer.headers["Access-Control-Allow-Headers"].split(", ") == ["Authorization", "*"]
 
 
 def test_a_body_that_is_too_large_is_refused_before_it_is_read_and_while_it_is(served: Served) -> None:
@@ -43,6 +60,13 @@ def test_a_body_that_is_too_large_is_refused_before_it_is_read_and_while_it_is(s
     for answer in (announced, dribbled):
         assert answer.status_code == 413 and "65536" in answer.json()["detail"]
         assert answer.headers["Access-Control-Allow-Origin"] == "*"
+
+
+def test_a_head_that_is_too_large_is_refused_however_fast_it_comes(served: Served) -> None:
+    for headers in ({"X-One": "x" * 70_000}, {f"X-{i}": "x" * 50 for i in range(1_300)}):
+        answer = served.get("/healthz", headers=headers)
+        assert answer.status_code in (400, 431) and answer.headers["connection"] == "close"
+    assert served.get("/healthz", headers={"X-One": "x" * 60_000}).status_code == 200
 
 
 def test_paths_and_queries_that_mean_nothing_are_refused(served: Served) -> None:

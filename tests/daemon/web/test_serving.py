@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+import sys
 import threading
 from contextlib import closing
 from pathlib import Path
@@ -11,7 +12,7 @@ import pytest
 import requests
 from claims import Ledger, house, missing
 from test_scheduler import Toy
-from web_server import backend_of, mapgap_serve
+from web_server import backend_of, mapgap_serve, serving
 
 from daemon.config import Config, parse
 from daemon.db import Database, EmbeddedServer, check_schema, hold_daemon_lock
@@ -87,6 +88,14 @@ def config_of(database: Database, directory: Path, **web: object) -> Config:
         {"database": {"dsn": database.dsn}, "web": web, "schedule": {"look_interval": 0.1, "publish_interval": 0.1}},
         "a test", directory,
     )
+
+
+def test_threads_change_hands_sooner_while_there_is_a_server(database: Database, tmp_path: Path) -> None:
+    usual = sys.getswitchinterval()
+    with serving(backend_of(database, tmp_path)) as served:
+        assert served.get("/healthz").status_code == 200
+        assert sys.getswitchinterval() < usual / 5
+    assert sys.getswitchinterval() == usual
 
 
 def test_the_daemon_serves_beside_its_stages_and_stops_both(database: Database, tmp_path: Path) -> None:

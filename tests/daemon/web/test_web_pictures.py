@@ -9,14 +9,17 @@ from typing import Any
 import cv2
 import numpy as np
 import pytest
+import rasterio
 from claims import Ledger, gone, house, missing
 from http_server import Answer, Web
+from rasterio.transform import from_bounds
 from web_server import Served, backend_of, serving
 
 from daemon.config import parse
 from daemon.eyes import _encode, _key
 from daemon.picture import KIND_COLOURS, MASK_COLOUR
 from daemon.tiling.grid import Block, tile_at
+from detectors.base import Claim
 from detectors.segmentation import Bundle
 
 ROOF = (200, 60, 40)  # red, green, blue
@@ -101,6 +104,40 @@ def test_the_mask_is_what_a_network_said_before(painted: Served, ledger: Ledger)
     painted.backend.imagery.cache.put(_key(bundle, chip, False), _encode(steps))
     pixels, layers = look_at(painted, key, "layers=mask&size=200")
     assert layers == ["mask"] and pixels.shape[2] == 4 and has(pixels, MASK_COLOUR)
+
+
+@pytest.mark.parametrize(("kind", "cover", "class_name", "shown"), [
+    ("missing", "forest", "forest", True), ("settlement", "built_up", "artificial", True),
+    ("gone", "forest", "grass", False),
+])
+def test_the_mask_of_land_cover_is_the_cover_that_is_claimed(
+    ledger: Ledger, tmp_path: Path, kind: str, cover: str, class_name: str, shown: bool
+) -> None:
+    block = Block.of(tile_at(SHED.centroid.x, SHED.centroid.y, 14), 1)
+    west, south, east, north = block.mercator(32)
+    pixels = np.random.default_rng(7).integers(300, 3000, (12, 320, 320), np.uint16)
+    with rasterio.open(tmp_path / "s2.tif", "w", "GTiff", 320, 320, 12, crs="EPSG:3857", dtype="uint16",
+                       transform=from_bounds(west, south, east, north, 320, 320)) as scene:
+        scene.write(pixels)
+    told = {
+        "imagery": [{
+            **source("s2.tif"), "kind": "geotiff", "depth": 16, "bands": list(range(1, 13)), "min_zoom": 0,
+            "max_zoom": 22,
+        }],
+        "tiling": {"zoom": 14, "block": 1, "margin": 32},
+        "detectors": {"building": {"enabled": False}, "landcover": {"enabled": True}},
+    }
+    osm = "way/1" if kind == "gone" else None
+    claim = Claim("landcover", kind, house(0, 0, 400, 400), osm, 0.8, None, {"cover": cover})
+    (key,) = ledger.look(claim, detector="landcover", prefix="lnd").opened
+    with serving(backend_of(ledger.database, tmp_path, sections=told)) as served:
+        chip, bundle = served.backend.imagery.chip(block, 32), Bundle.load("landcover")
+        steps = np.zeros((len(bundle.card.classes), *chip.valid.shape), np.uint8)
+        steps[bundle.card.classes.index(class_name)] = 255
+        served.backend.imagery.cache.put(_key(bundle, chip, False), _encode(steps))
+        picture, layers = look_at(served, key, "layers=mask&size=200")
+        assert layers == ["mask"] and (picture[:, :, 3] > 0).all() == shown and has(picture, MASK_COLOUR)
+        assert look_at(served, key, "size=200")[1] == ["imagery", "mask", "osm", "claim"]
 
 
 def test_what_needs_no_ground_is_drawn_without_it(ledger: Ledger, tmp_path: Path) -> None:

@@ -5,10 +5,12 @@ from __future__ import annotations
 import csv
 import io
 import json
+import re
 from xml.etree import ElementTree
 
 import pytest
 from claims import gone, house, misplaced, missing
+from shapely.geometry import box
 from web_server import backend_of, serving
 
 AWKWARD = 'Ortho "A", <b>&\n\r\tline\x01 two; ]]> \u2028 ünï'
@@ -36,6 +38,13 @@ def test_csv_has_14_fields_on_one_line_each(feed, shown):
     assert {row[0]: row[13] for row in rows} == dict(zip(shown, ["", "way5", "relation6"], strict=True))
     assert {tuple(row[1:3]) for row in rows} == {("1", "8540")}
     assert {tuple(row[7:11]) for row in rows} == {("banepa", "mapgap", "2026-11-22 12:00:00+00:00", "[]")}
+
+
+@pytest.mark.parametrize("ending", ["csv", "gpx", "kml"])
+def test_places_by_the_meridian_have_no_exponents(feed, ending):
+    (uuid,) = feed.show(missing(box(0.00001, -0.00002, 0.00003, 0.00002)))
+    text = feed.get(f"/issues.{ending}").text.replace(uuid, "")
+    assert "0.00002" in text and not re.search("[0-9]e-[0-9]", text)
 
 
 def test_geojson_has_the_properties_of_the_osmose_server(feed, shown):

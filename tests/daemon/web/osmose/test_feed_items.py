@@ -52,6 +52,24 @@ def test_a_class_is_told_in_full(feed):
     assert classs["source"] is None and classs["resource"] is None
 
 
+def test_a_class_names_the_pages_that_an_upload_names(feed, tmp_path):
+    pages = {"source": "https://example.org/us", "resource": "https://example.org/ground"}
+    with serving(backend_of(feed.ledger.database, tmp_path, sections={"osmose": pages})) as served:
+        for path in ("items/8540/class/1", "items"):
+            classs = served.json(f"/api/0.3/{path}")["categories"][0]["items"][0]["class"][0]
+            assert {name: classs[name] for name in pages} == pages
+
+
+@pytest.mark.parametrize("path", ["/items", "/items/8540/class/1", "/items/1/class/1", "/tags", "/countries"])
+def test_what_a_client_has_already_is_not_sent_again(feed, path):
+    english = feed.get(path, headers={"Accept-Language": "en"})
+    again = feed.get(path, headers={"Accept-Language": "en", "If-None-Match": f'"other", {english.headers["etag"]}'})
+    assert (again.status_code, again.content) == (304, b"") and again.headers["etag"] == english.headers["etag"]
+    if path == "/items/8540/class/1":
+        other = feed.get(path, headers={"Accept-Language": "fr", "If-None-Match": english.headers["etag"]})
+        assert other.status_code == 200
+
+
 @pytest.mark.parametrize("path", ["8540/99", "1/1", "0/0", "-5/1", "9999999999/1"])
 def test_an_unknown_class_is_empty_and_not_missing(feed, path):
     item, number = path.split("/")
