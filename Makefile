@@ -7,6 +7,7 @@ PYTHON ?= $(shell for p in python3.11 python3 python3.12; do \
 # Where the real sample data lies, if anywhere; the demo and some tests use it.
 MAPGAP_DATA ?= $(abspath $(wildcard ../shared/data))
 export MAPGAP_DATA
+JOBS ?= logical
 
 STAMP := $(VENV)/.made-from-lock
 BIN   := $(VENV)/bin
@@ -37,8 +38,9 @@ $(STAMP): requirements.lock setup.cfg pyproject.toml
 demo: env ## the whole way on a sample: finds planted errors, writes a table, a picture and a page to demo-out/
 	$(BIN)/mapgap demo --out demo-out
 
-test: env ## all tests (pytest)
-	@$(BIN)/python -m pytest -q; code=$$?; \
+# Test files go to as many processes as there are cores, whole and in their order: dear things are made once a file.
+test: env ## all tests (pytest), on all cores, at most four; JOBS=0: in one process
+	@$(BIN)/python -m pytest -q -n $(JOBS) --maxprocesses 4 --dist loadfile --no-loadscope-reorder; code=$$?; \
 	if [ $$code -eq 5 ]; then echo "no test was collected: that counts as a failure" >&2; fi; exit $$code
 
 lint: env ## style (ruff)
