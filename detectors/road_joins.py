@@ -20,6 +20,7 @@ JOIN_M = 16.0
 #: A node of a known way within so many metres is joined itself.
 NODE_M = 3.0
 
+
 @dataclass(frozen=True, slots=True)
 class Join:
     """Where an end of a missing road meets a known way.
