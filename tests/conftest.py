@@ -26,6 +26,14 @@ from daemon.demo.scenario import write_scenario
 HASTY = {"fsync": "off", "synchronous_commit": "off", "full_page_writes": "off", "autovacuum": "off"}
 
 
+def pytest_make_parametrize_id(val: object) -> str | None:
+    """Bytes that are no text are called by their length: what gzip makes begins with the time, and a test must have the
+    same name in every process."""
+    if isinstance(val, bytes) and not (val.isascii() and val.decode("ascii").isprintable()):
+        return f"{len(val)} bytes"
+    return None
+
+
 class TestServer:
     """The suite's PostgreSQL: hands out databases that are copies of one migrated template."""
 
