@@ -81,6 +81,7 @@ def test_the_whole_world_is_not_swept(installation: Installation) -> None:
         queue(installation, imagery=[server_source(installation)])
     with pytest.raises(OsmDataError, match=r"more than \d+: use imagery that says what it covers"):
         queue(installation, {"bbox": [-170.0, -80.0, 170.0, 80.0]}, imagery=[server_source(installation)])
+    installation.bootstrap()
     answer = installation.mapgap("backfill", "--queue-only")
     assert answer.exit_code == OsmDataError.exit_code and "tiling.max_tiles_area" in answer.stderr
     assert installation.state()["queue"] == []
