@@ -7,7 +7,8 @@ PYTHON ?= $(shell for p in python3.11 python3 python3.12; do \
 # Where the real sample data lies, if anywhere; the demo and some tests use it.
 MAPGAP_DATA ?= $(abspath $(wildcard ../shared/data))
 export MAPGAP_DATA
-JOBS ?= logical
+# One more than there are cores: some tests wait for processes of theirs.
+JOBS ?= $(shell echo $$(($$(nproc) + 1)))
 
 STAMP := $(VENV)/.made-from-lock
 BIN   := $(VENV)/bin
