@@ -184,13 +184,16 @@ class Fetcher:
         body: bytes | None = None,
         timeout: float | None = None,
         again: Callable[[Fetched], bool] | None = None,
+        keep_rest: bool = False,
     ) -> Fetched:
         """One request of any method: the answer whatever its status, its coding undone. No redirect is followed.
 
         Args:
             timeout: as for the Fetcher, for this request alone.
             again: says of an answer whether another try may bring a better one. Without it there is but one try: the
-                request must not be carried out twice. A rest that the server asks for is kept by the requests after it.
+                request must not be carried out twice.
+            keep_rest: where there is but one try, the requests after it keep the rest that the server asks for. Not for
+                those who look at Retry-After themselves.
 
         Raises:
             FetchError: there was no whole answer; what was asked for may have been done all the same.
@@ -205,7 +208,7 @@ class Fetcher:
                 answers.append(fetched)
                 if again is not None and again(fetched):
                     raise self._error(url, response, self._server(url), transient=True)
-                if again is None and _is_transient(fetched.status):
+                if again is None and keep_rest and _is_transient(fetched.status):
                     self._server(url).rest(retry_after(response.headers.get("Retry-After")) or 0.0)
                 return fetched
 

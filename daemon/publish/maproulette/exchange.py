@@ -161,6 +161,7 @@ class Exchange:
                 body=body,
                 timeout=self._upload_timeout if kind is not None and kind.startswith("multipart") else None,
                 again=(lambda answer: self._may_pass(what, answer)) if again else None,
+                keep_rest=True,
             )
         except FetchError as error:
             reason = self._without_secrets(str(error))
