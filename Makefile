@@ -51,7 +51,7 @@ lint: env ## style (ruff)
 bench: env ## times, memory and throughput, printed as tables
 	$(BIN)/python -m pytest -q -s tests/benchmarks -o python_files='bench_*.py' -m benchmark
 
-bench-osm: env ## the OSM side beside osm2pgsql (needs it, and PostgreSQL with PostGIS); takes some 7 minutes
+bench-osm: env ## the OSM side beside osm2pgsql (needs it, and PostgreSQL with PostGIS); takes some 25 minutes
 	$(BIN)/python -m pytest -q -s tests/benchmarks/osm -o python_files='speed_*.py' -m benchmark
 
 bench-data: env ## training data: GeoIter, RecordIO and files side by side (needs PostgreSQL with PostGIS); takes two minutes
@@ -63,7 +63,7 @@ bench-eyes: env ## engines and precisions: tiles a second, the whole path beside
 bench-maproulette: env ## publishing 10,000 tasks into a MapRoulette on this machine; the whole replay of real edits with mappers
 	$(BIN)/python -m pytest -q -s tests/benchmarks/maproulette -o python_files='speed_*.py' -m benchmark
 
-bench-feed: env ## the server at up to a million discrepancies, its queries beside Osmose's; what uploads cost; takes some 25 minutes
+bench-feed: env ## the server at up to a million discrepancies, its queries beside Osmose's; what uploads cost; takes ten minutes
 	$(BIN)/python -m pytest -q -s tests/benchmarks/feed tests/benchmarks/osmose -o python_files='speed_*.py' -m benchmark
 
 bench-detectors: env ## each detector on one block after the probabilities: seconds, memory, growth with objects; land cover on real ground

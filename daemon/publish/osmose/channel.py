@@ -41,8 +41,8 @@ from detectors.registry import registry
 
 log = logging.getLogger(__name__)
 
-#: Rows of the outbox that one round takes, of some 300 bytes each. A document tells all of its source: where the rows of
-#: a source do not fit into one round, it is written anew in each.
+#: Rows of the outbox that one round takes, of some 300 bytes each. A document tells all of its source: where the rows
+#: of a source do not fit into one round, it is written anew in each.
 AT_ONCE = 100_000
 #: Rest of a source after its first failure, in seconds; doubles with each further one up to the longest.
 FIRST_REST = 30.0
