@@ -11,7 +11,7 @@ from daemon.imagery.layout import Layout
 from daemon.imagery.raster import Raster
 from daemon.imagery.raster_file import RasterFile
 from daemon.imagery.source import Content, Here, TileImage
-from daemon.imagery.wms import crs_of
+from daemon.imagery.wms import crs_told
 from daemon.tiling.grid import Tile
 
 
@@ -40,7 +40,7 @@ class GeotiffSource:
     def _raster(self) -> Raster:
         with self._lock:
             if self._opened is None:
-                self._opened = Raster(self._file, crs_of(self._settings.crs) if self._settings.crs else None)
+                self._opened = Raster(self._file, crs_told(self._settings))
             return self._opened
 
     def tile(self, tile: Tile) -> TileImage | None:

@@ -35,7 +35,7 @@ from daemon.imagery.layout import Layout
 from daemon.imagery.raster import ENLARGE_MOST
 from daemon.imagery.source import Content, Here, TileImage, oldest, resolution_at
 from daemon.imagery.warp import MERCATOR, to_tile
-from daemon.imagery.wms import crs_of
+from daemon.imagery.wms import crs_told
 from daemon.tiling.grid import TILE_PX, Block, Tile
 from detectors.training.geoiter.raster_wkb import Raster, RasterInvalid, read_raster
 
@@ -192,7 +192,8 @@ class PostgisSource:
     @property
     def _told(self) -> int | None:
         """The SRID of rasters that have none, as configured."""
-        return crs_of(self._settings.crs).to_epsg() if self._settings.crs else None
+        told = crs_told(self._settings)
+        return None if told is None else told.to_epsg()
 
     def _rasters(self, tile: Tile) -> list[_Found]:
         """What lies under a tile, the newest first."""

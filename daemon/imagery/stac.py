@@ -35,7 +35,7 @@ from daemon.imagery.ranking import rank
 from daemon.imagery.raster import ENLARGE_MOST, Raster
 from daemon.imagery.raster_file import RasterFile
 from daemon.imagery.source import Content, Here, TileImage, oldest, resolution_at
-from daemon.imagery.wms import crs_of
+from daemon.imagery.wms import crs_told
 from daemon.tiling.grid import Tile
 
 log = logging.getLogger(__name__)
@@ -199,8 +199,7 @@ class StacSource:
     def _raster(self, file: str, foreign: bool) -> Raster:
         with self._lock:
             if file not in self._rasters:
-                system = crs_of(self._settings.crs) if self._settings.crs else None
-                self._rasters[file] = Raster(self._open_file(file, foreign), system)
+                self._rasters[file] = Raster(self._open_file(file, foreign), crs_told(self._settings))
                 while len(self._rasters) > MOST_OPEN:
                     self._rasters.popitem(last=False)[1].close()
             self._rasters.move_to_end(file)

@@ -184,6 +184,15 @@ def crs_of(system: str) -> CRS:
         raise ImageInvalid(f"coordinate system {system!r} is not known") from None
 
 
+def crs_told(settings: Imagery) -> CRS | None:
+    """The coordinate system that a source's `crs` names; None where it names none.
+
+    Raises:
+        ImageInvalid: as `crs_of`.
+    """
+    return crs_of(settings.crs) if settings.crs else None
+
+
 @lru_cache(maxsize=64)
 def north_first(system: str) -> bool:
     """Whether the first axis of a coordinate system runs north (or south)."""
