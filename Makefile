@@ -39,8 +39,8 @@ $(STAMP): requirements.lock setup.cfg pyproject.toml
 demo: env ## the whole way on a sample: finds planted errors, writes a table, a picture and a page to demo-out/
 	$(BIN)/mapgap demo --out demo-out
 
-# Test files go to as many processes as there are cores, whole and in their order: dear things are made once a file.
-test: env ## all tests (pytest), on all cores, at most four; JOBS=0: in one process
+# Test files go to JOBS processes whole and in their order, so that dear things are made once a file.
+test: env ## all tests (pytest), in one process more than there are cores, at most four; JOBS=0: in this one
 	@$(BIN)/python -m pytest -q -n $(JOBS) --maxprocesses 4 --dist loadfile --no-loadscope-reorder; code=$$?; \
 	if [ $$code -eq 5 ]; then echo "no test was collected: that counts as a failure" >&2; fi; exit $$code
 

@@ -13,6 +13,8 @@ class Letterhead:
     """Where a list comes from, and in which words it speaks.
 
     Attributes:
+        kinds: what people are told of each kind of claim.
+        languages: the most wanted first.
         country, analyser: where they come from.
         base: URL of this server, without a slash at the end.
         query: of the request.
